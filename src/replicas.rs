@@ -70,14 +70,16 @@ struct Scripts {
 struct ReplicaState {
     journal: Journal,
     /// The beats of all replicas, this one included, and their ages when they were told.
-    others: Vec<(Beat, Duration)>,
+    heard: Vec<(Beat, Duration)>,
     told: Instant,
     /// The replicas that were known last, this one included.
     alive: usize,
     epoch: Option<String>,
-    /// The number of verdict drops, whose order tells whether the stream is read from its start.
-    restarts: u64,
-    /// The time at which this replica last published all revocations that it knows.
+    /// The number of epochs so far. With each, the stream is read from its start.
+    epochs: u64,
+    /// `true` if all revocations that this replica knows are to be published.
+    publishes_all: bool,
+    /// The time at which this replica last published all of them.
     published_all: Option<Instant>,
 }
 
@@ -110,11 +112,12 @@ impl Replicas {
     pub fn new(shared: Shared, keys: Arc<TokenKeys>, revoker: Revoker, me: String) -> Self {
         let state = ReplicaState {
             journal: Journal::new(me.clone()),
-            others: Vec::new(),
+            heard: Vec::new(),
             told: Instant::now(),
             alive: 1,
             epoch: None,
-            restarts: 0,
+            epochs: 0,
+            publishes_all: false,
             published_all: None,
         };
         Self {
@@ -190,7 +193,7 @@ impl Replicas {
     /// replicas.
     fn confirmed(&self, number: u64) -> (usize, usize) {
         let state = self.state();
-        let beats: Vec<_> = state.others.iter().map(|(beat, _)| beat.clone()).collect();
+        let beats: Vec<_> = state.heard.iter().map(|(beat, _)| beat.clone()).collect();
         (1 + state.journal.confirmed(number, &beats), state.alive.max(1))
     }
 
@@ -208,7 +211,7 @@ impl Replicas {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seen: now,
         };
-        let others = state.others.iter().filter(|(beat, _)| beat.from != self.me);
+        let others = state.heard.iter().filter(|(beat, _)| beat.from != self.me);
         ReplicasSeen {
             is_up: self.shared.link.is_up(),
             replicas: [me].into_iter().chain(others.map(seen)).collect(),

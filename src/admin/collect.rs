@@ -54,6 +54,7 @@ impl Admin {
             open: metrics.connections.get(),
             max: self.process.connection_limit.get(),
         };
+        let seen = self.replicas.as_ref().map(|replicas| replicas.seen());
         let status = Status {
             trouble: Vec::new(),
             version: env!("CARGO_PKG_VERSION"),
@@ -73,10 +74,8 @@ impl Admin {
                 .map(|(name, limited)| LimitStatus { name, limited })
                 .collect(),
             logs: logs(&gate.recorder, &gate.audit, now),
-            replicas: self
-                .replicas
-                .as_ref()
-                .map(|replicas| replicas.seen().replicas.into_iter().map(replica).collect()),
+            redis_away: seen.as_ref().filter(|seen| !seen.is_up).map(|seen| seen.waiting),
+            replicas: seen.map(|seen| seen.replicas.into_iter().map(replica).collect()),
             last_reload: self.last_reload.borrow().as_deref().map(reload),
         };
         status.with_trouble()

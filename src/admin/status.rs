@@ -37,6 +37,9 @@ pub(super) struct Status {
     pub logs: LogsStatus,
     /// The replicas of the gate, this one first. Null without `redis`.
     pub replicas: Option<Vec<ReplicaStatus>>,
+    /// The number of revocations that wait for Redis, if it is away.
+    #[serde(skip)]
+    pub redis_away: Option<usize>,
     /// The last reload attempt. Null if there was none since the start.
     pub last_reload: Option<ReloadStatus>,
 }

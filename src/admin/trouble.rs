@@ -23,6 +23,12 @@ impl Status {
         for provider in &self.providers {
             provider.add_trouble(&mut trouble);
         }
+        if let Some(waiting) = self.redis_away {
+            trouble.push(format!(
+                "Redis cannot be used: each replica goes on with its part of each limit; \
+                 revocations that wait for it: {waiting}. The program log says why."
+            ));
+        }
         trouble.extend(self.logs.access_trouble());
         if let Some(ReloadStatus { success: false, problem_count, .. }) = &self.last_reload {
             trouble.push(format!(

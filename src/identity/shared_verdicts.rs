@@ -62,6 +62,15 @@ pub enum SharedAnswer {
     OtherRefused,
 }
 
+/// The result of a look at the verdicts of the other replicas.
+pub enum Lookup {
+    /// The question need not be asked.
+    Learned,
+    /// The question must be asked: without a claim, if Redis does not answer or the gate has no
+    /// replicas.
+    Ask(Option<Claim>),
+}
+
 /// The right to ask a question and to share its answer. If it is dropped, another replica asks
 /// after a while.
 pub struct Claim {
@@ -105,19 +114,15 @@ impl SharedVerdicts {
 
     /// Calls `learn` with each verdict that is known, and the instant at which it was asked for.
     /// `learn` returns whether the question need not be asked any more. Waits if another replica
-    /// asks it. Returns `None` if the question need not be asked, or else the claim, if Redis
-    /// answers.
-    ///
-    /// # Errors
-    /// If Redis does not answer: the question must be asked without a claim.
-    pub async fn claim(
+    /// asks it, for the timeout of Redis at most.
+    pub async fn look_up(
         self: &Arc<Self>,
         provider: SharedProvider<'_>,
         question: &Question,
         mut learn: impl FnMut(SharedAnswer, Instant) -> bool,
-    ) -> Option<Option<Claim>> {
+    ) -> Lookup {
         let keys = self.keys();
-        let Some(hash_key) = keys.shared_hash_key() else { return Some(None) };
+        let Some(hash_key) = keys.shared_hash_key() else { return Lookup::Ask(None) };
         let id = HashKey::new(hash_key).shared_question(provider.id, provider.depends, question);
         let names = self.names(provider.id, &id);
         let begun = Instant::now();
@@ -133,7 +138,7 @@ impl SharedVerdicts {
             let [refusal, answer, lock, _] = &names;
             let used = [refusal.clone(), answer.clone(), lock.clone()];
             let called = self.link.call("verdict_get", &self.claim, &used, &arguments).await;
-            let Ok((refusal, answer, mine, told)) = called else { return Some(None) };
+            let Ok((refusal, answer, mine, told)) = called else { return Lookup::Ask(None) };
             let (refusal, answer): (Vec<u8>, Vec<u8>) = (refusal, answer);
             let (mine, told): (u8, u64) = (mine, told);
             let now = Instant::now();
@@ -157,13 +162,13 @@ impl SharedVerdicts {
                 if mine == 1 {
                     self.put_none(&names, owner).await;
                 }
-                return None;
+                return Lookup::Learned;
             }
             if mine == 1 || begun.elapsed() >= self.link.timeout() {
                 self.metrics.shared_verdict("miss");
-                let asked = (unix_micros(), redis_now);
-                return Some(Some(Claim {
-                    shared: self.clone(),
+                let (shared, asked) = (self.clone(), (unix_micros(), redis_now));
+                return Lookup::Ask(Some(Claim {
+                    shared,
                     question: id,
                     keys: names,
                     owner,

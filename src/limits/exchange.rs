@@ -23,8 +23,10 @@ pub struct LeaseExchange {
     wanted: Notify,
     /// The number of answers so far.
     rounds: watch::Sender<u64>,
-    /// The number of replicas, and of those that answer now.
-    replicas: [AtomicU32; 2],
+    /// The number of replicas.
+    alive: AtomicU32,
+    /// The number of replicas that answer now.
+    live: AtomicU32,
 }
 
 impl LeaseExchange {
@@ -35,15 +37,15 @@ impl LeaseExchange {
             script: RedisScript::new(LEASE_SCRIPT),
             wanted: Notify::new(),
             rounds: watch::Sender::new(0),
-            replicas: [1, 1].map(AtomicU32::new),
+            alive: AtomicU32::new(1),
+            live: AtomicU32::new(1),
         }
     }
 
     /// Sets the number of replicas, and of those that answer now.
     pub fn set_replicas(&self, alive: u32, live: u32) {
-        for (known, new) in self.replicas.iter().zip([alive, live]) {
-            known.store(new, Ordering::Relaxed);
-        }
+        self.alive.store(alive, Ordering::Relaxed);
+        self.live.store(live, Ordering::Relaxed);
     }
 
     /// Makes the next call happen soon.
@@ -60,7 +62,6 @@ impl LeaseExchange {
     /// time.
     pub(super) async fn round(&self, deadline: Instant) -> bool {
         let mut rounds = self.rounds.subscribe();
-        rounds.mark_unchanged();
         self.wanted.notify_one();
         timeout_at(deadline, rounds.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
@@ -109,9 +110,7 @@ impl LeaseExchange {
         if questions.is_empty() {
             return;
         }
-        let [alive, live] = [0, 1].map(|at: usize| {
-            self.replicas.get(at).map_or(1, |count| count.load(Ordering::Relaxed))
-        });
+        let (alive, live) = (self.alive.load(Ordering::Relaxed), self.live.load(Ordering::Relaxed));
         let Some(answers) = self.ask(&questions, replica, (alive, live)).await else { return };
         for (limit, ledger) in accounts.ledgers() {
             let of_limit = |other: char| other == limit;

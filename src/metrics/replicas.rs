@@ -66,7 +66,8 @@ impl ReplicaMetrics {
 }
 
 impl Metrics {
-    /// Records whether Redis can be reached and written to. The series exists from the first call on.
+    /// Records whether Redis can be reached and written to. The series exists from the first call
+    /// on.
     pub(crate) fn redis_up(&self, up: bool) {
         self.replicas.up.get_or_create(&[]).set(up.into());
     }

@@ -21,7 +21,7 @@ use siphasher::sip::SipHasher13;
 
 use super::gcra::{Nanos, Quota, Taken};
 use super::table::{CallerKey, Table};
-use leases::{Attempt, Leases};
+use leases::{LeaseAttempt, Leases};
 
 pub use leases::PERIOD;
 pub use messages::{Bell, LEASE_SCRIPT, LeaseAnswer, LeaseQuestion, MAX_CALLERS};
@@ -32,7 +32,7 @@ const HANDED_OVER: Nanos = Nanos::MAX;
 /// The part of a share that may be used before the caller counts as busy.
 const BUSY_FROM: u64 = 8;
 
-/// What all callers owe under one limit.
+/// The debts of all callers under one limit.
 pub struct SharedTable {
     table: Table,
     replicas: AtomicU32,
@@ -82,8 +82,8 @@ impl SharedTable {
 
     /// Returns the key of a caller in this table.
     pub fn key(&self, caller: &impl Hash) -> CallerKey {
-        let [first, second] = [0, 1]
-            .map(|half: usize| self.key.get(half).map_or(0, |half| half.load(Ordering::Relaxed)));
+        let [first, second] = &self.key;
+        let (first, second) = (first.load(Ordering::Relaxed), second.load(Ordering::Relaxed));
         if first == 0 && second == 0 {
             return self.table.key(caller);
         }
@@ -148,9 +148,9 @@ impl SharedTable {
             }
         }
         match self.leases.take(key, quota, replicas, now, first) {
-            Attempt::Taken => Reservation::Taken(SharedTaken::Leased, Duration::ZERO),
-            Attempt::Refused(wait) => Reservation::Refused(wait),
-            Attempt::Ask(wait) => Reservation::Ask(wait),
+            LeaseAttempt::Taken => Reservation::Taken(SharedTaken::Leased, Duration::ZERO),
+            LeaseAttempt::Refused(wait) => Reservation::Refused(wait),
+            LeaseAttempt::Ask(wait) => Reservation::Ask(wait),
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Journal {
     asked_again: Option<Instant>,
 }
 
-/// What an entry or a beat means.
+/// The meaning of an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The message to apply.

@@ -1,4 +1,4 @@
-//! What replicas tell each other: entries of the stream of revocations, and beats. All of it is
+//! The messages between replicas: entries of the stream of revocations, and beats. All of it is
 //! sealed, so that only a gate with the same key file can write it.
 
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ enum What {
     Credential([u8; 8]),
 }
 
-/// What a replica says of itself once a second.
+/// The statement of a replica about itself, once a second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Beat {

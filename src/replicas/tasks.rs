@@ -54,6 +54,7 @@ impl Replicas {
                 }
                 continue;
             }
+            self.add_all();
             self.publish_pending().await;
             let keys = self.keys();
             let beat = self.state().journal.beat(env!("CARGO_PKG_VERSION"));
@@ -125,12 +126,12 @@ impl Replicas {
             let is_new_epoch = state.epoch.as_deref().is_some_and(|known| known != epoch);
             if is_new_epoch {
                 state.journal.new_epoch();
-                state.restarts += 1;
+                state.epochs += 1;
             }
             state.epoch = Some(epoch.to_owned());
             state.alive = usize::try_from(alive).unwrap_or(1).max(1);
             state.journal.retain(|id| heard.iter().any(|beat| beat.from == id));
-            (state.others, state.told) = (beats, now);
+            (state.heard, state.told) = (beats, now);
             if is_gap {
                 state.journal.ask_again(now);
             }
@@ -153,7 +154,7 @@ impl Replicas {
     async fn read(self: Arc<Self>) {
         let mut up = self.shared.link.subscribe();
         let (revocations, bells) = (self.key("revocations"), self.key("bells"));
-        let mut restarts = self.state().restarts;
+        let mut epochs = self.state().epochs;
         let mut last = ["0-0".to_owned(), "$".to_owned()];
         let mut is_first = true;
         loop {
@@ -163,9 +164,9 @@ impl Replicas {
                 }
                 continue;
             }
-            let current = self.state().restarts;
-            if current != restarts {
-                (restarts, is_first) = (current, true);
+            let current = self.state().epochs;
+            if current != epochs {
+                (epochs, is_first) = (current, true);
                 last = ["0-0".to_owned(), "$".to_owned()];
             }
             let [of_revocations, of_bells] = last.clone();
@@ -230,21 +231,25 @@ impl Replicas {
         self.news.notify_one();
     }
 
-    /// Publishes all revocations that this replica knows.
+    /// Publishes all revocations that this replica knows, with one of the next beats.
     fn publish_all(&self) {
+        self.state().publishes_all = true;
+        self.news.notify_one();
+    }
+
+    /// Adds all revocations to those that wait, if it is time.
+    fn add_all(&self) {
         let known = self.revoker.revocations();
-        let mut state = self.state();
-        let now = Instant::now();
-        if state.published_all.is_some_and(|at| now.duration_since(at) < PUBLISHED_ALL) {
+        let (mut state, now) = (self.state(), Instant::now());
+        let was_lately = |at| now.duration_since(at) < PUBLISHED_ALL;
+        if !state.publishes_all || state.published_all.is_some_and(was_lately) {
             return;
         }
-        state.published_all = Some(now);
+        (state.publishes_all, state.published_all) = (false, Some(now));
         for some in known.chunks(IN_ONE_ENTRY) {
             let some = some.iter().map(|(what, at)| RevocationMessage::new(*what, *at)).collect();
             state.journal.publish(Message::Revoked(some));
         }
-        drop(state);
-        self.news.notify_one();
     }
 
     /// Returns a key in the slot of a cluster that all replicas use together.

@@ -50,7 +50,7 @@ pub(super) struct Lasting {
     pub(super) own_key: Arc<TokenKeys>,
     /// The usage of all callers, for the limits.
     pub(super) accounts: Arc<Accounts>,
-    /// What replicas share; `None` without Redis.
+    /// The parts that replicas share; `None` without Redis.
     pub(super) sharing: Option<Sharing>,
 }
 

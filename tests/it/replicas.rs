@@ -112,6 +112,10 @@ async fn a_question_that_one_gate_asked_is_not_asked_by_the_others() {
         assert_eq!(replicas.login(gate).await, 200);
     }
     assert_eq!(replicas.questions(), 1);
+    let uses = [replicas.gates[0].log(1).await, replicas.gates[1].log(1).await];
+    assert_eq!(uses.map(|lines| lines[0]["cache"].clone()), ["miss", "shared"]);
+    let metrics = replicas.gates[1].admin("/metrics").await.body;
+    assert!(metrics.contains("moorgate_shared_verdicts_total{result=\"hit\"} 1\n"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +195,8 @@ async fn no_request_fails_while_redis_is_away() {
         }
         replicas.until_redis_is(false).await;
         assert_eq!(replicas.gates[0].admin("/readyz").await.status, 200, "{fault}");
+        let status = replicas.gates[0].admin("/status.json").await.body;
+        assert!(status.contains("Redis cannot be used"), "{fault}: {status}");
         match fault {
             "paused" => replicas.redis.resume(),
             "killed" => replicas.redis.restart(),
@@ -218,6 +224,19 @@ async fn a_revocation_while_redis_is_away_is_sent_later() {
     let end = Instant::now() + PATIENCE;
     while replicas.login(1).await != 401 {
         assert!(Instant::now() < end, "the revocation does not arrive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A gate that starts later must be told of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_are_written_again_when_redis_has_lost_its_data() {
+    let replicas = Replicas::start(2, &[]).await;
+    revoke(&replicas.gates[0], PERSON.1).await;
+    assert_eq!(replicas.redis.ask(&["FLUSHALL"]), "OK");
+    let end = Instant::now() + PATIENCE;
+    while replicas.redis.ask(&["XLEN", "moorgate:{gates}:revocations"]) == "0" {
+        assert!(Instant::now() < end, "the revocation is not written again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -27,6 +27,7 @@ fn quiet() -> Status {
         limits: Vec::new(),
         logs: LogsStatus::default(),
         replicas: None,
+        redis_away: None,
         last_reload: None,
     }
 }
@@ -51,6 +52,17 @@ fn a_certificate_that_expires_soon_or_has_expired_is_listed_as_trouble() {
         let seen = trouble(Status { certificate, ..quiet() });
         assert_eq!(seen, Vec::from_iter(expected.map(str::to_owned)), "{seconds}");
     }
+}
+
+#[test]
+fn redis_that_is_away_is_listed_with_the_revocations_that_wait() {
+    assert_eq!(
+        trouble(Status { redis_away: Some(3), ..quiet() }),
+        [
+            "Redis cannot be used: each replica goes on with its part of each limit; revocations that \
+          wait for it: 3. The program log says why."
+        ]
+    );
 }
 
 #[test]

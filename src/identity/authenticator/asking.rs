@@ -14,7 +14,7 @@ use crate::identity::guard::breaker::{Admission, BreakerChange, OPEN_FOR, Questi
 use crate::identity::guard::failed_logins::Search;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::identity::provider::common::log_topic::LogTopic;
-use crate::identity::shared_verdicts::{Claim, SharedAnswer, SharedProvider};
+use crate::identity::shared_verdicts::{Lookup, SharedAnswer, SharedProvider};
 
 /// The limit on a question under way, as a multiple of the provider's `timeout`. Each exchange with
 /// a server may take the whole `timeout`; the rest is for the steps before it, such as reserving a
@@ -55,8 +55,7 @@ impl SharedState {
                 answer: Some(QuestionAnswer { verdict: Verdict::Unavailable, is_shared: false }),
                 is_kept: true,
             };
-            let claim = asking.learn(&question).await;
-            if let Some(claim) = claim {
+            if let Lookup::Ask(claim) = asking.learn(&question).await {
                 asking.ask(&question, last).await;
                 // No caller waits until the other replicas know.
                 let verdict = asking.answer.as_ref().map(|answer| answer.verdict.clone());
@@ -89,13 +88,12 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Looks for a verdict that another replica has asked for. Returns `None` if there is one, or
-    /// else the claim of this replica on the question, if there are replicas.
-    async fn learn(&mut self, question: &Question) -> Option<Option<Claim>> {
+    /// Looks for a verdict that another replica has asked for.
+    async fn learn(&mut self, question: &Question) -> Lookup {
         let (cache, asked) = (&self.shared.cache, &self.asked);
         let (Some(shared), Some(id)) = (&self.shared.shared_verdicts, &self.provider.shared_id)
         else {
-            return Some(None);
+            return Lookup::Ask(None);
         };
         let depends = self.provider.depends_on();
         let provider = SharedProvider { id, name: &self.provider.name, depends };
@@ -106,14 +104,14 @@ impl Asking<'_> {
             }
             cache.look_up(asked).is_some()
         };
-        let claim = shared.claim(provider, question, learn).await;
-        if claim.is_some() {
-            return claim;
+        let found = shared.look_up(provider, question, learn).await;
+        if let Lookup::Ask(_) = found {
+            return found;
         }
-        let Some(verdict) = cache.look_up(asked) else { return Some(None) };
+        let Some(verdict) = cache.look_up(asked) else { return Lookup::Ask(None) };
         self.outcome = QuestionOutcome::NotAsked;
         self.answer = Some(QuestionAnswer { verdict, is_shared: true });
-        None
+        found
     }
 
     async fn ask(&mut self, question: &Question, last: bool) {

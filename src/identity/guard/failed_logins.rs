@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use super::shared_guards::{Entered, SharedGuards, SharedLogin};
+use super::shared_guards::{Entered, KnownOutcome, SharedGuards, SharedLogin};
 use crate::identity::model::keyed_hash::CredentialId;
 use crate::identity::model::{Question, Verdict};
 use crate::net::client_address::client_network;
@@ -284,7 +284,8 @@ impl LoginAttempt<'_> {
         match (&self.place, &self.logins.shared) {
             (Some(place), _) => place.good(),
             (None, Some(shared)) if self.aging => {
-                shared.known(self.who.quota, question, self.who.network, true);
+                let LoginSource { quota, network, .. } = self.who;
+                shared.known(quota, question, network, KnownOutcome::Good);
             }
             _ => {}
         }
@@ -299,8 +300,16 @@ impl LoginAttempt<'_> {
     /// Records that the credential is wrong. It counts only if a provider was asked, and not if the
     /// cache already knew that it is wrong.
     pub fn wrong(&self, question: &Question) {
-        if let (true, Some(shared)) = (self.who.known, &self.logins.shared) {
-            shared.known(self.who.quota, question, self.who.network, false);
+        let LoginSource { quota, network, pair, known, .. } = self.who;
+        // Of several requests with the credential at once, only the first one counts.
+        let is_first = || self.logins.good.with(pair, self.logins.now(), |until| *until > 0);
+        if let Some(shared) = self.logins.shared.as_ref().filter(|_| known && is_first()) {
+            let is_refused = |search: &Arc<Search>| search.refused.load(Ordering::Relaxed);
+            let outcome = match self.search.as_ref().is_some_and(is_refused) {
+                true => KnownOutcome::Refused,
+                false => KnownOutcome::Remembered,
+            };
+            shared.known(quota, question, network, outcome);
         }
         if let Some(search) =
             self.search.as_ref().filter(|search| search.refused.load(Ordering::Relaxed))

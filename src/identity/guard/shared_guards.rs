@@ -33,7 +33,7 @@ pub struct SharedGuards {
     runtime: Handle,
 }
 
-/// What Redis says about a credential from an address.
+/// The answer of Redis about a credential from an address.
 pub enum Entered {
     /// The credential was verified from the address within the last day, at this Unix time in
     /// microseconds.
@@ -42,6 +42,17 @@ pub enum Entered {
     Place(Arc<SharedLogin>),
     /// Redis does not answer.
     Alone,
+}
+
+/// The later state of a credential that was known to be good from its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownOutcome {
+    /// It is good still.
+    Good,
+    /// A provider was asked and refused it, which counts.
+    Refused,
+    /// The cache remembers that it is wrong, which does not count.
+    Remembered,
 }
 
 /// A place of a credential that is not known to be good from its address. Dropping it gives the
@@ -130,9 +141,7 @@ impl SharedGuards {
                     let login =
                         SharedLogin { guards: self.clone(), keys: keys.clone(), quota, outcome };
                     let login = Arc::new(login);
-                    let mut under_way = self.lock();
-                    under_way.retain(|_, login| login.strong_count() > 0);
-                    under_way.insert(pair.clone(), Arc::downgrade(&login));
+                    self.lock().insert(pair.clone(), Arc::downgrade(&login));
                     return Ok(Entered::Place(login));
                 }
                 2 => return Ok(Entered::Good(number)),
@@ -142,11 +151,20 @@ impl SharedGuards {
         }
     }
 
-    /// Records what became of a credential that this replica knew to be good from the address: it
-    /// is good still, or it is wrong.
-    pub fn known(self: &Arc<Self>, quota: Quota, question: &Question, network: IpAddr, good: bool) {
-        let keys = self.login_keys(question, network);
-        self.settle(keys, quota, if good { "renew" } else { "refused" });
+    /// Records what became of a credential that this replica knew to be good from the address.
+    pub fn known(
+        self: &Arc<Self>,
+        quota: Quota,
+        question: &Question,
+        network: IpAddr,
+        outcome: KnownOutcome,
+    ) {
+        let what = match outcome {
+            KnownOutcome::Good => "renew",
+            KnownOutcome::Refused => "refused",
+            KnownOutcome::Remembered => "forget",
+        };
+        self.settle(self.login_keys(question, network), quota, what);
     }
 
     /// Reserves a place in the budget of `count` wrong credentials in each `per` at the provider
@@ -239,6 +257,13 @@ impl Drop for SharedLogin {
             WRONG => "wrong",
             _ => "none",
         };
+        let [_, pair] = &self.keys;
+        let mut under_way = self.guards.lock();
+        // Another login of the pair may have taken its place.
+        if under_way.get(pair).is_some_and(|login| login.strong_count() == 0) {
+            under_way.remove(pair);
+        }
+        drop(under_way);
         self.guards.settle(self.keys.clone(), self.quota, what);
     }
 }

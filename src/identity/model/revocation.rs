@@ -75,7 +75,8 @@ pub struct Revocation {
     pub number: Option<u64>,
     /// The time of the last revocation of the credential.
     pub moment: Option<Moment>,
-    /// What all replicas know the last revocation by. `None` if the credential was not revoked.
+    /// The identifier of the last revocation at all replicas. `None` if the credential was not
+    /// revoked.
     pub stamp: Option<u64>,
     /// The time up to which all answers about all credentials are void.
     pub floor: Option<Moment>,

@@ -65,7 +65,7 @@ enum Standing {
 }
 
 /// The outcome of an attempt to take a leased event.
-pub(super) enum Attempt {
+pub(super) enum LeaseAttempt {
     Taken,
     /// No event is available; one will be after this time.
     Refused(Duration),
@@ -91,16 +91,16 @@ impl Leases {
         replicas: u32,
         now: Nanos,
         first: bool,
-    ) -> Attempt {
+    ) -> LeaseAttempt {
         let mut state = self.lock();
         let Some(caller) = state.caller(key, quota, now) else {
-            return Attempt::Refused(Duration::from_nanos(quota.share(replicas).interval()));
+            return LeaseAttempt::Refused(Duration::from_nanos(quota.share(replicas).interval()));
         };
         caller.quota = quota;
         caller.asked = caller.asked.saturating_add(u32::from(first));
         if let Some(left) = caller.events.checked_sub(1) {
             caller.events = left;
-            return Attempt::Taken;
+            return LeaseAttempt::Taken;
         }
         let wait = caller.next_event(now);
         let next_question = caller.asked_again_at().saturating_sub(now);
@@ -111,11 +111,11 @@ impl Leases {
             if caller.due > now.saturating_add(nanos(PERIOD)) {
                 state.ask_at(key, now);
             }
-            return Attempt::Refused(Duration::from_nanos(wait.max(next_question)));
+            return LeaseAttempt::Refused(Duration::from_nanos(wait.max(next_question)));
         }
         state.ask_at(key, now);
         state.awaited = true;
-        Attempt::Ask(Duration::from_nanos(wait.max(1)))
+        LeaseAttempt::Ask(Duration::from_nanos(wait.max(1)))
     }
 
     pub(super) fn give_back(&self, key: CallerKey) {

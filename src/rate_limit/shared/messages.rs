@@ -1,5 +1,5 @@
-//! What a replica asks Redis about the limits of callers, and what it is told. Nothing in it names
-//! a caller: keys are keyed hashes.
+//! The questions of a replica to Redis about the limits of callers, and the answers. Nothing in it
+//! names a caller: keys are keyed hashes.
 
 use std::time::Duration;
 

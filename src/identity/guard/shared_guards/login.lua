@@ -1,11 +1,11 @@
 -- Counts wrong credentials by address.
 --
 -- KEYS  1: the address; 2: the address with the credential
--- ARGV  1: reserve, good, wrong, none (what became of a reserved place), renew or refused (of a
---       credential that was known to be good); 2: nanoseconds a place; 3: places
+-- ARGV  1: reserve; good, wrong or none (what became of a reserved place); renew, refused or forget
+--       (of a credential that was known to be good); 2: nanoseconds a place; 3: places
 -- Returns for reserve: {1} a place is reserved; {2, time} the credential is known to be good since
---       this Unix time in microseconds; {3, wait} questions under way hold the last places; {0, wait}
---       there is no place for these microseconds
+--       this Unix time in microseconds; {3, wait} questions under way hold the last places;
+--       {0, wait} there is no place for these microseconds
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local what, interval, burst = ARGV[1], tonumber(ARGV[2]) / 1000, tonumber(ARGV[3])
@@ -36,9 +36,9 @@ end
 if what == 'good' or what == 'renew' then
   redis.call('SET', KEYS[2], string.format('%.0f', now), 'PX', 86400000)
 end
-if what == 'wrong' or what == 'refused' then redis.call('DEL', KEYS[2]) end
+if what == 'wrong' or what == 'refused' or what == 'forget' then redis.call('DEL', KEYS[2]) end
 if what == 'good' or what == 'none' then paid = paid - interval end
 if what == 'refused' then paid = math.min(paid + interval, now + interval * burst) end
 if what == 'good' or what == 'none' or what == 'wrong' then held = held - 1 end
-if what ~= 'renew' then keep() end
+if what ~= 'renew' and what ~= 'forget' then keep() end
 return {1, 0}
