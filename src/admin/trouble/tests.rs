@@ -58,10 +58,8 @@ fn a_certificate_that_expires_soon_or_has_expired_is_listed_as_trouble() {
 fn redis_that_is_away_is_listed_with_the_revocations_that_wait() {
     assert_eq!(
         trouble(Status { redis_away: Some(3), ..quiet() }),
-        [
-            "Redis cannot be used: each replica goes on with its part of each limit; revocations that \
-          wait for it: 3. The program log says why."
-        ]
+        ["Redis cannot be used: each replica goes on with its part of each limit; revocations \
+             that wait for it: 3. The program log says why."]
     );
 }
 
