@@ -93,6 +93,23 @@ impl RedisServer {
         nodes
     }
 
+    /// Starts a node that follows one of the nodes of a cluster.
+    pub fn cluster_replica_of(master: &Self) -> Self {
+        let bus = free_port();
+        let lines = ["cluster-enabled yes", &format!("cluster-port {bus}")];
+        let replica = Self::start(&lines);
+        let [port, bus] = [replica.port, bus].map(|port| port.to_string());
+        assert_eq!(master.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]), "OK");
+        let id = master.ask(&["CLUSTER", "MYID"]);
+        wait_until("the replica knows its master", || {
+            replica.ask(&["CLUSTER", "REPLICATE", &id]) == "OK"
+        });
+        wait_until("the replica follows", || {
+            replica.ask(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        replica
+    }
+
     fn of(program: &'static str, lines: &[&str]) -> Self {
         Self::with_files(program, lines, &[])
     }

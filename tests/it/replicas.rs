@@ -9,6 +9,8 @@ mod lease_model;
 mod lease_script;
 mod put_back;
 mod relay;
+mod rotation;
+mod shapes;
 mod uploads;
 
 use std::sync::Arc;
@@ -75,7 +77,7 @@ impl<R> Replicas<R> {
             shared: Some((self.link.clone(), self.gitlab.address())),
             tokens: setup.tokens.into_iter().chain(["key_file: key"]).collect(),
             admin: vec!["token_file: operator"],
-            files: setup.files.into_iter().chain([("key", KEY), ("operator", OPERATOR)]).collect(),
+            files: [("key", KEY), ("operator", OPERATOR)].into_iter().chain(setup.files).collect(),
             ..setup
         }
     }
