@@ -1,12 +1,14 @@
 //! Several gates that act as one, over a real Redis.
 
 mod alone;
+mod flood;
 mod gaps;
 mod guards;
 mod idle;
 #[path = "../simulation/lease_model.rs"]
 mod lease_model;
 mod lease_script;
+mod logins;
 mod put_back;
 mod relay;
 mod rotation;
