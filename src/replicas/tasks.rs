@@ -150,12 +150,14 @@ impl Replicas {
         self.beats.send_modify(|beats| *beats = beats.wrapping_add(1));
     }
 
-    /// Reads the streams of revocations and of bells.
+    /// Reads the streams of revocations, of refusals and of bells.
     async fn read(self: Arc<Self>) {
         let mut up = self.shared.link.subscribe();
         let (revocations, bells) = (self.key("revocations"), self.key("bells"));
+        let refusals = self.shared.verdicts.refusals();
         let mut epochs = self.state().epochs;
-        let mut last = ["0-0".to_owned(), "$".to_owned()];
+        let start = ["0-0", "0-0", "$"].map(str::to_owned);
+        let mut last = start.clone();
         let mut is_first = true;
         loop {
             if !*up.borrow_and_update() {
@@ -167,27 +169,30 @@ impl Replicas {
             let current = self.state().epochs;
             if current != epochs {
                 (epochs, is_first) = (current, true);
-                last = ["0-0".to_owned(), "$".to_owned()];
+                last = start.clone();
             }
-            let [of_revocations, of_bells] = last.clone();
-            let after = [(revocations.clone(), of_revocations), (bells.clone(), of_bells)];
+            let streams = [&revocations, &refusals, &bells].map(String::clone);
+            let after: Vec<_> = streams.into_iter().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
             let block = if is_first { Duration::from_millis(1) } else { BLOCK };
             let Ok(entries) = self.shared.link.read_streams(&after, ENTRIES, block).await else {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            if entries.is_empty() && is_first {
+            if is_first && entries.iter().all(|entry| entry.stream != revocations) {
                 is_first = false;
                 self.state().journal.loaded();
             }
             for entry in entries {
                 let StreamEntry { stream, id, fields } = entry;
                 let value = fields.into_iter().next().map(|(_, value)| value).unwrap_or_default();
-                let [of_revocations, of_bells] = &mut last;
+                let [of_revocations, of_refusals, of_bells] = &mut last;
                 if stream == revocations {
                     *of_revocations = id;
                     self.take(&value);
+                } else if stream == refusals {
+                    *of_refusals = id;
+                    self.revoker.learn_refusal(&value);
                 } else {
                     *of_bells = id;
                     if let Some(bell) = str::from_utf8(&value).ok().and_then(Bell::read) {
