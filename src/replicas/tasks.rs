@@ -174,7 +174,7 @@ impl Replicas {
             let streams = [&revocations, &refusals, &bells].map(String::clone);
             let after: Vec<_> = streams.into_iter().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
-            let block = if is_first { Duration::from_millis(1) } else { BLOCK };
+            let block = if is_first { Duration::ZERO } else { BLOCK };
             let Ok(entries) = self.shared.link.read_streams(&after, ENTRIES, block).await else {
                 sleep(Duration::from_millis(100)).await;
                 continue;
