@@ -27,8 +27,10 @@ pub(super) struct JournalEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) enum Message {
-    /// Revocations: a new one, or those that still matter.
+    /// A new revocation: an operator has revoked all of these.
     Revoked(Vec<RevocationMessage>),
+    /// Revocations that still matter, published again.
+    StillRevoked(Vec<RevocationMessage>),
     /// The replica may have missed an entry. All replicas publish what they know.
     Again,
 }

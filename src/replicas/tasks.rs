@@ -216,11 +216,18 @@ impl Replicas {
             None => return,
             Some(Message::Again) => self.publish_all(),
             Some(Message::Revoked(revocations)) => {
-                let is_new = |revocation: &RevocationMessage| {
-                    self.revoker.learn_revocation(revocation.what(), revocation.at)
+                for revocation in revocations {
+                    self.revoker.learn_revocation(revocation.what(), revocation.at);
+                }
+                tracing::warn!("an operator has revoked a credential at another replica");
+            }
+            Some(Message::StillRevoked(revocations)) => {
+                let is_new = |revocation: &&RevocationMessage| {
+                    self.revoker.learn_revocation_again(revocation.what(), revocation.at)
                 };
-                if revocations.iter().filter(|revocation| is_new(revocation)).count() > 0 {
-                    tracing::warn!("an operator has revoked a credential at another replica");
+                let learned = revocations.iter().filter(is_new).count();
+                if learned > 0 {
+                    tracing::warn!(learned, "the gate was told of earlier revocations");
                 }
             }
         }
@@ -248,7 +255,7 @@ impl Replicas {
         (state.publishes_all, state.published_all) = (false, Some(now));
         for some in known.chunks(IN_ONE_ENTRY) {
             let some = some.iter().map(|(what, at)| RevocationMessage::new(*what, *at)).collect();
-            state.journal.publish(Message::Revoked(some));
+            state.journal.publish(Message::StillRevoked(some));
         }
     }
 

@@ -97,7 +97,12 @@ impl Asking<'_> {
         };
         let depends = self.provider.depends_on();
         let provider = SharedProvider { id, name: &self.provider.name, depends };
+        let revoked = question.revocation.moment.map(|moment| moment.at);
         let learn = |learned, at| {
+            // Replicas hear of a revocation one after the other.
+            if revoked.is_some_and(|revoked| at <= revoked) {
+                return false;
+            }
             match learned {
                 SharedAnswer::Verdict(verdict) => cache.learn(asked, at, &verdict),
                 SharedAnswer::OtherRefused => cache.learn_other_refused(asked, at),

@@ -34,10 +34,14 @@ impl Revoker {
     }
 
     /// Takes over a revocation that an operator sent to another replica at this Unix time, in
-    /// microseconds. Returns whether it was new.
-    pub fn learn_revocation(&self, what: Revoked, unix_micros: u64) -> bool {
-        let moment = Moment { unix_micros, ..Moment::now() };
-        self.0.revocations.learn(what, moment)
+    /// microseconds.
+    pub fn learn_revocation(&self, what: Revoked, unix_micros: u64) {
+        self.0.revocations.revoke(what, Moment { unix_micros, ..Moment::now() });
+    }
+
+    /// Takes over a revocation that a replica has published again. Returns whether it was new.
+    pub fn learn_revocation_again(&self, what: Revoked, unix_micros: u64) -> bool {
+        self.0.revocations.learn_again(what, Moment { unix_micros, ..Moment::now() })
     }
 
     /// Returns all revocations, with their Unix times in microseconds.
