@@ -15,6 +15,7 @@ pub(crate) struct BeatModel<T> {
 
 /// The reply to a beat.
 pub(crate) struct BeatReply<T> {
+    #[allow(dead_code, reason = "read by the test that compares the model with the script")]
     pub(crate) epoch: String,
     /// The id of each replica, the milliseconds since its beat, and the beat.
     pub(crate) beats: Vec<(String, u64, T)>,

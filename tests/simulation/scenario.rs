@@ -47,7 +47,7 @@ pub(crate) const START: Duration = Duration::from_secs(13);
 impl Scenario {
     /// Creates the plan of a seed. Each tenth one is a large one, and each third has no faults.
     pub(crate) fn new(seed: u64, random: &mut Rng) -> Self {
-        let is_large = seed % 10 == 0;
+        let is_large = seed.is_multiple_of(10);
         let replicas = match (is_large, random.u8(..4)) {
             (true, 0) => 200,
             (true, _) => random.usize(30..150),
@@ -59,7 +59,7 @@ impl Scenario {
         } else {
             random.u64(22_000..60_000)
         });
-        let faults = if seed % 3 == 0 { 0 } else { random.usize(1..12) };
+        let faults = if seed.is_multiple_of(3) { 0 } else { random.usize(1..12) };
         let mut scenario = Self {
             replicas,
             callers: if is_large { 100_000 } else { random.usize(1000..20_000) },

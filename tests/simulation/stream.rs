@@ -39,9 +39,4 @@ impl<T: Clone> Stream<T> {
         let first = self.entries.partition_point(|(other, _)| *other <= id);
         self.entries.range(first..).take(count).cloned().collect()
     }
-
-    /// Calls `change` with all entries, as only an attacker can.
-    pub(crate) fn tamper(&mut self, change: impl FnOnce(&mut VecDeque<(StreamId, T)>)) {
-        change(&mut self.entries);
-    }
 }
