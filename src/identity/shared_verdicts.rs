@@ -7,6 +7,7 @@
 //! on it; the others wait for its answer, for the timeout of Redis at most, and then ask too.
 
 mod redis_clock;
+mod refusals;
 mod stored;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -15,9 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::identity::cache::CacheLimits;
-use crate::identity::model::keyed_hash::{DependsOn, HashKey, SharedQuestionId};
+use crate::identity::model::keyed_hash::{DependsOn, HashKey, SecretId, SharedQuestionId};
 use crate::identity::model::unix_time::unix_micros;
-use crate::identity::model::{Question, Verdict};
+use crate::identity::model::{Question, UpstreamToken, Verdict};
 use crate::metrics::Metrics;
 use crate::redis_link::{RedisLink, RedisScript};
 use crate::sealing::{SealedKind, TokenKeys};
@@ -41,6 +42,8 @@ pub struct SharedVerdicts {
     clock: Mutex<RedisClock>,
     claim: RedisScript,
     put: RedisScript,
+    announce: RedisScript,
+    void: RedisScript,
     /// The id of this replica.
     replica: Arc<str>,
 }
@@ -98,6 +101,8 @@ impl SharedVerdicts {
             clock: Mutex::default(),
             claim: RedisScript::new(include_str!("shared_verdicts/claim.lua")),
             put: RedisScript::new(include_str!("shared_verdicts/put.lua")),
+            announce: RedisScript::new(include_str!("shared_verdicts/announce.lua")),
+            void: RedisScript::new(include_str!("shared_verdicts/void.lua")),
             replica,
         }
     }
@@ -179,6 +184,31 @@ impl SharedVerdicts {
         }
     }
 
+    /// Drops the answer to a question if it carries this token, because the registry refuses it.
+    pub async fn void(
+        &self,
+        provider: SharedProvider<'_>,
+        question: &Question,
+        refused: &UpstreamToken,
+    ) {
+        let keys = self.keys();
+        let Some(hash_key) = keys.shared_hash_key() else { return };
+        let id = HashKey::new(hash_key).shared_question(provider.id, provider.depends, question);
+        let [_, name, ..] = self.names(provider.id, &id);
+        let call = async |value: Vec<u8>| {
+            self.link.call("verdict_void", &self.void, std::slice::from_ref(&name), &[value]).await
+        };
+        let Ok(value) = call(Vec::new()).await else { return };
+        let value: Vec<u8> = value;
+        let stored = self.unseal(&keys, &name, &value);
+        let verdict = stored.and_then(|stored| stored.verdict(provider.name));
+        if let Some(Verdict::Verified(verified, _)) = verdict
+            && verified.granted.token().is_some_and(|token| token.has_text_of(refused))
+        {
+            let _: Result<Vec<u8>, _> = call(value).await;
+        }
+    }
+
     /// Ends the lock of a question that need not be asked.
     async fn put_none(&self, names: &[String; 4], owner: String) {
         let arguments = [&*owner, "none", "", "1", "1", "0"].map(|text| text.as_bytes().to_vec());
@@ -194,7 +224,7 @@ impl SharedVerdicts {
             format!("{base}:n:{}", hex(*provider)),
             format!("{base}:v:{question}"),
             format!("{base}:l:{question}"),
-            format!("{base}:p"),
+            format!("{base}:p:{}", hex(*provider)),
         ]
     }
 
@@ -206,13 +236,16 @@ impl SharedVerdicts {
         value: &[u8],
         now: Instant,
     ) -> Option<(StoredVerdict, Instant)> {
-        let value = str::from_utf8(value).ok().filter(|value| value.len() <= MAX_BYTES)?;
-        let sealed = value.splitn(3, ' ').nth(2)?;
-        let bytes = keys.open_bytes(SealedKind::Verdict, key, sealed)?;
-        let stored = StoredVerdict::read(&bytes)?;
+        let stored = self.unseal(keys, key, value)?;
         let asked = (stored.asked_redis, stored.asked_unix);
         let age = self.clock().age(asked, now, unix_micros())?;
         Some((stored, now.checked_sub(age)?))
+    }
+
+    fn unseal(&self, keys: &TokenKeys, key: &str, value: &[u8]) -> Option<StoredVerdict> {
+        let value = str::from_utf8(value).ok().filter(|value| value.len() <= MAX_BYTES)?;
+        let sealed = value.splitn(3, ' ').nth(2)?;
+        StoredVerdict::read(&keys.open_bytes(SealedKind::Verdict, key, sealed)?)
     }
 
     fn keys(&self) -> Arc<TokenKeys> {
@@ -226,12 +259,20 @@ impl SharedVerdicts {
 
 impl Claim {
     /// Shares the verdict. A verdict that is not for others ends the lock alone. `limits` are those
-    /// of the cache of this replica.
-    pub async fn put(self, verdict: &Verdict, limits: CacheLimits) {
+    /// of the cache of this replica; `secrets` returns the secret, as each replica may know it.
+    /// Returns `false` if another replica was told a later refusal.
+    pub async fn put(
+        self,
+        verdict: &Verdict,
+        limits: CacheLimits,
+        secrets: impl FnOnce() -> Vec<SecretId>,
+    ) -> bool {
         let Self { shared, question, keys, owner, asked } = self;
         let [refusal, answer, ..] = &keys;
-        let is_about_credential =
-            matches!(verdict, Verdict::NotMine | Verdict::AccountPassword | Verdict::Rejected);
+        let is_about_credential = matches!(
+            verdict,
+            Verdict::NotMine | Verdict::AccountPassword | Verdict::Rejected | Verdict::Unfit
+        );
         let key = if is_about_credential { refusal } else { answer };
         let sealing = shared.keys();
         let sealed = StoredVerdict::new(verdict, asked, question.credential)
@@ -259,9 +300,14 @@ impl Claim {
         let arguments = arguments.map(String::into_bytes);
         let done: Result<i64, _> =
             shared.link.call("verdict_put", &shared.put, &keys, &arguments).await;
-        if done.is_ok() && kind != "none" {
+        let Ok(found) = done else { return true };
+        if kind != "none" {
             shared.metrics.shared_verdict("put");
         }
+        if found == 2 {
+            shared.announce_refusal(&secrets(), asked).await;
+        }
+        found != 3
     }
 }
 
@@ -280,6 +326,8 @@ fn lifetimes(verdict: &Verdict, limits: CacheLimits) -> (Duration, Duration, Dur
             let kept = if has_token { longest.min(left).min(answer) } else { longest.min(left) };
             (ttl.min(left).min(answer), kept, longest)
         }
+        // The next request asks again, and earlier answers are void all the same.
+        Verdict::Unfit => (Duration::ZERO, negative_ttl, longest),
         _ => (negative_ttl, negative_ttl, longest),
     }
 }

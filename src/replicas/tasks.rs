@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Replicas;
 use super::message::{self, Beat, JournalEntry, Message, RevocationMessage};
-use super::view::{Heard, StreamPlaces};
+use super::view::{Heard, ReplicaStream, StreamPlaces};
 use crate::metrics::Metrics;
 use crate::rate_limit::shared::Bell;
 use crate::redis_link::{RedisAway, StreamEntry};
@@ -120,10 +120,12 @@ impl Replicas {
         self.beats.send_modify(|beats| *beats = beats.wrapping_add(1));
     }
 
-    /// Reads the streams of revocations and of bells.
+    /// Reads the streams of revocations, of refusals and of bells.
     async fn read(self: Arc<Self>) {
         let mut up = self.shared.link.subscribe();
         let (revocations, bells) = (self.key("revocations"), self.key("bells"));
+        let refusals = self.shared.verdicts.refusals();
+        let streams = [&revocations, &refusals, &bells].map(String::clone);
         let mut places = StreamPlaces::new(self.view().epochs());
         loop {
             if !*up.borrow_and_update() {
@@ -133,26 +135,28 @@ impl Replicas {
                 continue;
             }
             let epochs = self.view().epochs();
-            let ([of_revocations, of_bells], is_first) = places.after(epochs);
-            let after =
-                [(revocations.clone(), of_revocations.clone()), (bells.clone(), of_bells.clone())];
+            let (last, is_first) = places.after(epochs);
+            let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
             let block = if is_first { Duration::from_millis(1) } else { BLOCK };
             let Ok(entries) = self.shared.link.read_streams(&after, ENTRIES, block).await else {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            if entries.is_empty() && places.end() {
+            if entries.iter().all(|entry| entry.stream != revocations) && places.end() {
                 self.view().journal().loaded();
             }
             for entry in entries {
                 let StreamEntry { stream, id, fields } = entry;
                 let value = fields.into_iter().next().map(|(_, value)| value).unwrap_or_default();
                 if stream == revocations {
-                    places.revocations(id);
+                    places.read(ReplicaStream::Revocations, id);
                     self.take(&value);
+                } else if stream == refusals {
+                    places.read(ReplicaStream::Refusals, id);
+                    self.revoker.learn_refusal(&value);
                 } else {
-                    places.bells(id);
+                    places.read(ReplicaStream::Bells, id);
                     if let Some(bell) = str::from_utf8(&value).ok().and_then(Bell::read) {
                         self.shared.accounts.hear(&bell);
                         self.shared.exchange.wake();

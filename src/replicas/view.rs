@@ -51,10 +51,19 @@ pub struct Heard {
     pub is_new_epoch: bool,
 }
 
-/// The places up to which a replica has read the streams of revocations and of bells.
+/// The streams that a replica reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaStream {
+    Revocations,
+    Refusals,
+    Bells,
+}
+
+/// The places up to which a replica has read each stream.
 pub struct StreamPlaces {
-    last: [String; 2],
-    /// `true` until the end of the stream was reached for the first time.
+    /// The id of the last entry that was read, in the order of [`ReplicaStream`].
+    last: [String; 3],
+    /// `true` until the end of the revocations was reached for the first time.
     is_first: bool,
     epochs: u64,
 }
@@ -164,32 +173,30 @@ impl View {
 impl StreamPlaces {
     /// Creates the places of a replica that starts, in this epoch.
     pub fn new(epochs: u64) -> Self {
-        // Revocations are read from the start, bells from now on.
-        Self { last: ["0-0".to_owned(), "$".to_owned()], is_first: true, epochs }
+        // Bells are read from now on, the others from their start.
+        Self { last: ["0-0", "0-0", "$"].map(str::to_owned), is_first: true, epochs }
     }
 
-    /// Returns the ids after which the streams are read in this epoch, and whether their ends were
-    /// not reached yet.
-    pub fn after(&mut self, epochs: u64) -> (&[String; 2], bool) {
+    /// Returns the ids after which the streams are read in this epoch, and whether the end of the
+    /// revocations was not reached yet.
+    pub fn after(&mut self, epochs: u64) -> (&[String; 3], bool) {
         if epochs != self.epochs {
             *self = Self::new(epochs);
         }
         (&self.last, self.is_first)
     }
 
-    /// Records an entry of the stream of revocations.
-    pub fn revocations(&mut self, id: String) {
-        let [revocations, _] = &mut self.last;
-        *revocations = id;
+    /// Records that the entry with this id was read.
+    pub fn read(&mut self, stream: ReplicaStream, id: String) {
+        let [revocations, refusals, bells] = &mut self.last;
+        *match stream {
+            ReplicaStream::Revocations => revocations,
+            ReplicaStream::Refusals => refusals,
+            ReplicaStream::Bells => bells,
+        } = id;
     }
 
-    /// Records an entry of the stream of bells.
-    pub fn bells(&mut self, id: String) {
-        let [_, bells] = &mut self.last;
-        *bells = id;
-    }
-
-    /// Records that there were no more entries. Returns `true` the first time.
+    /// Records that there were no more revocations. Returns `true` the first time.
     pub fn end(&mut self) -> bool {
         std::mem::replace(&mut self.is_first, false)
     }

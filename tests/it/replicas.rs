@@ -4,6 +4,7 @@ mod guards;
 #[path = "../simulation/lease_model.rs"]
 mod lease_model;
 mod lease_script;
+mod verdicts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

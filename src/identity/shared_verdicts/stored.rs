@@ -35,6 +35,7 @@ enum Said {
     NotMine,
     AccountPassword,
     Rejected,
+    Unfit,
     Verified(Box<StoredVerified>),
 }
 
@@ -91,7 +92,8 @@ impl StoredVerdict {
             Verdict::Verified(verified, lifetime) => {
                 Said::Verified(Box::new(StoredVerified::new(verified, *lifetime)))
             }
-            Verdict::Unfit | Verdict::NotNow(..) | Verdict::Unavailable => return None,
+            Verdict::Unfit => Said::Unfit,
+            Verdict::NotNow(..) | Verdict::Unavailable => return None,
         };
         Some(Self { asked_unix, asked_redis, credential, said })
     }
@@ -102,6 +104,7 @@ impl StoredVerdict {
             Said::NotMine => Verdict::NotMine,
             Said::AccountPassword => Verdict::AccountPassword,
             Said::Rejected => Verdict::Rejected,
+            Said::Unfit => Verdict::Unfit,
             Said::Verified(stored) => {
                 let lifetime = Lifetime {
                     answer: stored.answer_ms.map(Duration::from_millis),
