@@ -54,6 +54,9 @@ pub struct Replicas {
     news: Notify,
     /// The number of beats so far.
     beats: watch::Sender<u64>,
+    /// `true` once the others were told that the replica ends. Locked during a beat, so that none
+    /// arrives after that.
+    has_left: tokio::sync::Mutex<bool>,
     scripts: Scripts,
 }
 
@@ -98,6 +101,7 @@ impl Replicas {
             view: Mutex::new(view),
             news: Notify::new(),
             beats: watch::Sender::new(0),
+            has_left: tokio::sync::Mutex::default(),
             scripts: Scripts {
                 beat: RedisScript::new(include_str!("replicas/beat.lua")),
                 publish: RedisScript::new(include_str!("replicas/publish.lua")),

@@ -36,6 +36,8 @@ impl Replicas {
 
     /// Tells the others that this replica ends, so that they need not wait for its beat.
     pub async fn leave(&self) {
+        let mut has_left = self.has_left.lock().await;
+        *has_left = true;
         let _ = self.beat_once("").await;
     }
 
@@ -51,11 +53,16 @@ impl Replicas {
             }
             self.view().add_all(|| self.revoker.revocations(), Instant::now());
             self.publish_pending().await;
+            let has_left = self.has_left.lock().await;
+            if *has_left {
+                return;
+            }
             let keys = self.keys();
             let beat = self.view().journal().beat(env!("CARGO_PKG_VERSION"));
             if let Some(sealed) = message::seal(&keys, SAYS, &beat) {
                 let _ = self.beat_once(&sealed).await;
             }
+            drop(has_left);
             tokio::select! {
                 _ = timeout(BEAT, self.news.notified()) => {}
                 _ = up.changed() => {}
