@@ -166,9 +166,9 @@ impl Journal {
         // few.
         if self.accounted.len() > MAX_REPLICAS / 2 {
             self.accounted.retain(|replica, _| alive(replica));
+            self.applied.retain(|replica, _| alive(replica));
         }
         self.announced.retain(|replica, _| alive(replica));
-        self.applied.retain(|replica, _| alive(replica));
     }
 
     /// Returns the number of the replicas in `beats` that have applied this entry of this replica.
@@ -246,6 +246,15 @@ mod tests {
         assert_eq!(journal.beat("v").applied["a"], 1);
         journal.read(entry("a", 3));
         assert_eq!(journal.beat("v").applied["a"], 3);
+    }
+
+    /// Redis may lose the beats of all replicas for a moment.
+    #[test]
+    fn what_was_applied_is_not_forgotten_with_a_beat() {
+        let mut journal = loaded();
+        journal.read(entry("a", 1));
+        journal.retain(|_| false);
+        assert_eq!(journal.beat("v").applied["a"], 1);
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Replicas {
             let (last, is_first) = places.after(epochs);
             let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
-            let block = if is_first { Duration::from_millis(1) } else { BLOCK };
+            let block = if is_first { Duration::ZERO } else { BLOCK };
             let Ok(entries) = self.shared.link.read_streams(&after, ENTRIES, block).await else {
                 sleep(Duration::from_millis(100)).await;
                 continue;
