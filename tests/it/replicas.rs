@@ -14,6 +14,7 @@ mod relay;
 mod rotation;
 mod shapes;
 mod uploads;
+mod verdicts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
