@@ -93,8 +93,9 @@ impl RedisServer {
         nodes
     }
 
-    /// Starts a node that follows one of the nodes of a cluster.
-    pub fn cluster_replica_of(master: &Self) -> Self {
+    /// Starts a node that follows one of the nodes of a cluster, and that all of them know.
+    pub fn cluster_replica_of(nodes: &[Self; 3], master: usize) -> Self {
+        let master = &nodes[master];
         let bus = free_port();
         let lines = ["cluster-enabled yes", &format!("cluster-port {bus}")];
         let replica = Self::start(&lines);
@@ -106,6 +107,14 @@ impl RedisServer {
         });
         wait_until("the replica follows", || {
             replica.ask(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        wait_until("all nodes know it", || {
+            nodes.iter().chain([&replica]).all(|node| {
+                let known = node.ask(&["CLUSTER", "NODES"]);
+                let is_known =
+                    |line: &str| line.contains(" connected") && !line.contains("handshake");
+                known.lines().count() == 4 && known.lines().all(is_known)
+            })
         });
         replica
     }

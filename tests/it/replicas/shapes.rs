@@ -84,7 +84,7 @@ async fn gates_over_a_cluster_act_as_one_before_and_after_a_failover() {
     let key = |name: &str| format!("moorgate:{{gates}}:{name}");
     let is_owner = |node: &RedisServer| node.ask(&["EXISTS", &key("clock")]) == "0";
     let owner = nodes.iter().position(is_owner).unwrap();
-    let replica = RedisServer::cluster_replica_of(&nodes[owner]);
+    let replica = RedisServer::cluster_replica_of(&nodes, owner);
     let urls = [0, 1, 2].map(|node| format!("\"redis://127.0.0.1:{}\"", nodes[node].port));
     let mut replicas = started((nodes, replica), format!("url: [{}]", urls.join(", "))).await;
     act_as_one(&replicas).await;
