@@ -9,6 +9,7 @@ mod idle;
 mod lease_model;
 mod lease_script;
 mod logins;
+mod memory;
 mod put_back;
 mod relay;
 mod rotation;
