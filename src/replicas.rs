@@ -125,6 +125,8 @@ impl Replicas {
             self.shared.guards.set_key(HashKey::new(key));
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.clone();
+        self.view().keys_changed(Instant::now());
+        self.news.notify_one();
     }
 
     /// Tells the other replicas of a revocation at this Unix time, in microseconds. Returns the

@@ -134,6 +134,8 @@ impl Replicas {
         let refusals = self.shared.verdicts.refusals();
         let streams = [&revocations, &refusals, &bells].map(String::clone);
         let mut places = StreamPlaces::new(self.view().epochs());
+        // Bells from before the start were for the replicas of that time.
+        let mut hears_bells = false;
         loop {
             if !*up.borrow_and_update() {
                 if up.changed().await.is_err() {
@@ -151,8 +153,11 @@ impl Replicas {
                 continue;
             };
             if entries.iter().all(|entry| entry.stream != revocations) && places.end() {
-                self.view().journal().loaded();
+                self.view().loaded(Instant::now());
+                self.news.notify_one();
             }
+            let bells_left =
+                entries.iter().filter(|entry| entry.stream == bells).count() >= ENTRIES;
             for entry in entries {
                 let StreamEntry { stream, id, fields } = entry;
                 let value = fields.into_iter().next().map(|(_, value)| value).unwrap_or_default();
@@ -164,18 +169,21 @@ impl Replicas {
                     self.revoker.learn_refusal(&value);
                 } else {
                     places.read(ReplicaStream::Bells, id);
-                    if let Some(bell) = str::from_utf8(&value).ok().and_then(Bell::read) {
+                    let bell = str::from_utf8(&value).ok().filter(|_| hears_bells);
+                    if let Some(bell) = bell.and_then(Bell::read) {
                         self.shared.accounts.hear(&bell);
                         self.shared.exchange.wake();
                     }
                 }
             }
+            hears_bells |= !bells_left;
         }
     }
 
     /// Takes an entry of the stream of revocations. What no gate has written is skipped.
     fn take(&self, sealed: &[u8]) {
         let Some(entry) = message::open::<JournalEntry>(&self.keys(), ENTRY, sealed) else {
+            self.view().could_not_open();
             return;
         };
         let found = self.view().take(entry, Instant::now());

@@ -36,6 +36,9 @@ pub struct View {
     publishes_all: bool,
     /// The time at which this replica last published all of them.
     published_all: Option<Instant>,
+    /// `true` if an entry could not be opened. It may be sealed with a key that this replica has
+    /// not read yet, or has no more.
+    has_unopened: bool,
 }
 
 /// What follows from the beats of all replicas.
@@ -81,6 +84,7 @@ impl View {
             epochs: 0,
             publishes_all: false,
             published_all: None,
+            has_unopened: false,
         }
     }
 
@@ -141,6 +145,25 @@ impl View {
         found
     }
 
+    /// Records that an entry could not be opened.
+    pub fn could_not_open(&mut self) {
+        self.has_unopened = true;
+    }
+
+    /// Records that the stream was read to its end for the first time. If some of it could not be
+    /// opened, all replicas are asked to publish again.
+    pub fn loaded(&mut self, now: Instant) {
+        self.journal.loaded();
+        self.keys_changed(now);
+    }
+
+    /// Records that the keys have changed, with which entries are sealed.
+    pub fn keys_changed(&mut self, now: Instant) {
+        if std::mem::take(&mut self.has_unopened) {
+            self.journal.ask_again(now);
+        }
+    }
+
     /// Adds all revocations that this replica knows to those that wait, if the others need them
     /// and it is time.
     pub fn add_all(&mut self, known: impl FnOnce() -> Vec<(Revoked, u64)>, now: Instant) {
@@ -173,8 +196,7 @@ impl View {
 impl StreamPlaces {
     /// Creates the places of a replica that starts, in this epoch.
     pub fn new(epochs: u64) -> Self {
-        // Bells are read from now on, the others from their start.
-        Self { last: ["0-0", "0-0", "$"].map(str::to_owned), is_first: true, epochs }
+        Self { last: ["0-0"; 3].map(str::to_owned), is_first: true, epochs }
     }
 
     /// Returns the ids after which the streams are read in this epoch, and whether the end of the
