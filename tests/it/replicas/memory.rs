@@ -7,7 +7,7 @@ use moorgate::demo::gitlab::{SampleCredential, sample_credentials};
 use moorgate::demo::introspection::{CLIENT_SECRET, Introspection, SampleToken};
 use serde_json::json;
 
-use super::{Replicas, soon};
+use super::{Replicas, revoke, soon};
 use crate::harness::{Setup, listener};
 
 const CREDENTIALS: usize = 300;
@@ -75,7 +75,7 @@ async fn memory_of_a_verdict_with_scopes() {
         let reply = replicas.gates[0].send("GET", "/v2/demo/a/tags/list", None, &header, "").await;
         assert_eq!(reply.status, 404, "{}", reply.body);
     }
-    print(&replicas, "scopes", 2048).await;
+    print(&replicas, "scopes", 1280).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,4 +94,39 @@ async fn memory_of_a_grant() {
         assert_eq!(reply.status, 404, "{}", reply.body);
     }
     print(&replicas, "grant", 4096).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_a_wrong_credential() {
+    let limits = ["failed_logins: { rate: 1000/s, burst: 10000 }"];
+    let replicas = Replicas::start(1, &limits).await;
+    for number in 0..CREDENTIALS {
+        let wrong = format!("glpat-memory-{number:04}");
+        assert_eq!(replicas.gates[0].get("/v2/", Some(("any", &wrong))).await.status, 401);
+    }
+    let refusals = async || {
+        let refusals = replicas.redis.ask(&["KEYS", "moorgate:*:n:*"]);
+        refusals.lines().count() == CREDENTIALS
+    };
+    soon("the refusals are in Redis", refusals).await;
+    let each = bytes(&replicas)["n"] / CREDENTIALS;
+    println!("wrong credential: {each} bytes");
+    assert!(each < 1024, "{each} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_a_revocation() {
+    const REVOCATIONS: usize = 100;
+    let replicas = Replicas::start(1, &[]).await;
+    for number in 0..REVOCATIONS {
+        revoke(&replicas.gates[0], &format!("a-revoked-token-{number}")).await;
+    }
+    let stream = "moorgate:{gates}:revocations";
+    let length = || replicas.redis.ask(&["XLEN", stream]).parse::<usize>().unwrap();
+    soon("the revocations are in the stream", async || length() == REVOCATIONS).await;
+    let used: usize =
+        replicas.redis.ask(&["MEMORY", "USAGE", stream, "SAMPLES", "0"]).parse().unwrap();
+    println!("revocation: {} bytes", used / REVOCATIONS);
+    assert!(used / REVOCATIONS < 1024, "{used} bytes");
+    assert_ne!(replicas.redis.ask(&["PTTL", stream]), "-1");
 }
