@@ -16,6 +16,8 @@ pub struct RedisClock {
     anchor: Option<(Instant, u64)>,
     /// The time from which on verdicts are used.
     floor: u64,
+    /// The same as an instant, which needs no time of Redis.
+    floor_at: Option<Instant>,
 }
 
 impl RedisClock {
@@ -43,6 +45,7 @@ impl RedisClock {
     /// Makes verdicts from before this instant void.
     pub fn set_floor(&mut self, now: Instant) {
         self.floor = self.floor.max(self.now(now).unwrap_or_default());
+        self.floor_at = self.floor_at.max(Some(now));
     }
 
     /// Returns the age of a verdict that was asked for at this time of Redis, and at this time of
@@ -62,8 +65,11 @@ impl RedisClock {
             None => return None,
         };
         let by_unix = unix.saturating_sub(asked_unix);
-        let is_void = asked_redis <= self.floor && self.floor > 0;
-        (!is_void).then(|| Duration::from_micros(by_redis.max(by_unix)))
+        let age = Duration::from_micros(by_redis.max(by_unix));
+        let since_floor = self.floor_at.map(|at| now.saturating_duration_since(at));
+        let is_void = (asked_redis <= self.floor && self.floor > 0)
+            || since_floor.is_some_and(|since| age >= since);
+        (!is_void).then_some(age)
     }
 }
 
@@ -122,5 +128,14 @@ mod tests {
         assert_eq!(clock.age((START + 10 * SECOND, 0), at(start, 11), 0), None);
         assert!(clock.age((START + 10 * SECOND + 1, 0), at(start, 11), 0).is_some());
         assert_eq!(clock.age((START + 20 * SECOND, 0), at(start, 11), 0), None, "the far future");
+    }
+
+    #[test]
+    fn a_floor_holds_even_if_it_is_set_before_redis_has_told_its_time() {
+        let (mut clock, start) = (RedisClock::default(), Instant::now());
+        clock.set_floor(start);
+        clock.told(START + 10 * SECOND, at(start, 10));
+        assert_eq!(clock.age((START, 0), at(start, 10), 0), None);
+        assert!(clock.age((START + 1, 0), at(start, 10), 0).is_some());
     }
 }

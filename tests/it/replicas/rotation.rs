@@ -49,7 +49,7 @@ async fn revocations_hold_through_a_rotation() {
     .await;
 }
 
-/// The revocation is sealed with the old key, which it does not have. The others publish it again.
+/// Most of what the others have written is sealed with the old key, which it does not have.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_starts_with_the_new_key_alone_learns_revocations() {
     let issuer = OidcIssuer::start(listener()).unwrap();
@@ -58,8 +58,8 @@ async fn a_gate_that_starts_with_the_new_key_alone_learns_revocations() {
     let mut replicas = Replicas::start_as(2, setup).await;
     let token = issuer.id_token("a", &json!({})).unwrap();
     rotate(&mut replicas, async |replicas, step| {
-        // All gates have both keys, and seal with the old one.
-        if step == 2 {
+        // All gates have both keys, and use the old one.
+        if step == 3 {
             revoke(&replicas.gates[0], &token).await;
         }
     })
