@@ -28,12 +28,26 @@ def many_gates_as_one(run):
             common = Common(run, servers)
         if common is None:
             return
+        real_clients(common)
         one_redis(common)
         shared_limits.hold(common)
         shared_tampering.lets_nobody_in(common)
         valkey(common)
         shared_shapes.all_shapes(common)
         shared_seen.says_nothing(common)
+
+
+def real_clients(common):
+    """docker and skopeo, with Distribution behind the gates."""
+    run = common.run
+    with contextlib.ExitStack() as servers:
+        gates = None
+        with run.report.cell("shared", "clients", "start"):
+            redis = servers.enter_context(RedisServer(run.machine.fresh("redis")))
+            gates = servers.enter_context(fleet(
+                common, "clients", redis.for_gates(), MANY, upstream=common.distribution.url))
+        if gates is not None:
+            clients_through_the_balancer(gates, [Docker, Skopeo])
 
 
 def one_redis(common):
@@ -47,7 +61,6 @@ def one_redis(common):
             gates = servers.enter_context(fleet(common, "redis", redis.for_gates(), MANY))
         if gates is None:
             return
-        clients_through_the_balancer(gates, [Docker, Skopeo])
         shared_verdicts.one_question(gates)
         shared_verdicts.revocations(gates)
         shared_seen.cached_requests_ask_nothing(gates, redis)

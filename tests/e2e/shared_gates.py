@@ -46,26 +46,29 @@ backend gates
 
 
 class Common:
-    """What all fleets of a run share: the registry, the stand-in for GitLab, and the files of secrets."""
+    """What all fleets of a run share: the registries, the stand-in for GitLab, and the files of secrets.
+
+    The registry of the demo is behind most fleets, because it costs less than Distribution.
+    """
 
     def __init__(self, run, servers):
         self.run, self.servers = run, servers
-        self.registry = servers.enter_context(Distribution(run.machine.fresh("shared-registry")))
+        self.distribution = servers.enter_context(Distribution(run.machine.fresh("shared-registry")))
         self.questions = servers.enter_context(Questions(run.demo.gitlab))
         folder = run.machine.fresh("shared-secrets")
         self.operator = secrets.token_urlsafe(24)
         self.key_file = secret_file(folder / "keys", base64.b64encode(os.urandom(32)).decode() + "\n")
         self.operator_file = secret_file(folder / "operator", self.operator)
-        self.is_seeded = False
+        self.seeded = set()
         # What was in each Redis, for the last cells.
         self.seen = []
 
-    def seed(self, gate):
-        """Pushes the image that all cells read, once."""
-        if not self.is_seeded:
+    def seed(self, fleet):
+        """Pushes the image that all cells read, once to each registry."""
+        if fleet.upstream not in self.seeded:
             image = Image(self.run.machine.fresh("shared-image"))
-            image.push(gate, (person("seed"), self.questions.new_token()), REPOSITORY, "v1")
-            self.is_seeded = True
+            image.push(fleet.gates[0], (person("seed"), self.questions.new_token()), REPOSITORY, "v1")
+            self.seeded.add(fleet.upstream)
 
 
 def secret_file(path, content):
@@ -77,9 +80,10 @@ def secret_file(path, content):
 class Fleet:
     """Gates that share a Redis, and the balancer in front of them. `redis` is a line of their config."""
 
-    def __init__(self, common, servers, name, redis, more="", count=GATES):
+    def __init__(self, common, servers, name, redis, more="", count=GATES, upstream=None):
         self.common, self.servers, self.name = common, servers, name
         self.questions = common.questions
+        self.upstream = upstream or common.run.demo.registry
         self.lines = f"{redis}\n{more}"
         self.folder = common.run.machine.fresh(f"shared-{name}")
         self.port = free_port()
@@ -92,7 +96,7 @@ class Fleet:
             self.until_joined()
         except Failed as why:
             raise Failed(f"{why}; {self.gates[0].name} says: {self.gates[0].said()[-1500:]}") from why
-        common.seed(self.gates[0])
+        common.seed(self)
 
     # Clients of the matrix see the fleet as one gate.
     challenge = "bearer"
@@ -106,7 +110,7 @@ class Fleet:
         common = self.common
         name = f"{self.name}-{len(self.gates) + 1}"
         gate = Gate(
-            name, common.run.moorgate, self.folder, common.run.tls, common.registry.url,
+            name, common.run.moorgate, self.folder, common.run.tls, self.upstream,
             gitlab_provider(common.questions.url, more=", failure_budget: 1000/s"), plain=True, balancer=self.port, more=self.lines,
             key_file=common.key_file, operator=common.operator_file, trusted="127.0.0.0/8")
         self.servers.callback(end, gate)
@@ -170,10 +174,10 @@ def end(gate):
 
 
 @contextlib.contextmanager
-def fleet(common, name, redis, more="", count=GATES):
-    """Starts a fleet, and ends it afterwards. The cell that starts it fails if it cannot."""
+def fleet(common, name, redis, *more, **options):
+    """Starts a fleet, and ends it afterwards."""
     with contextlib.ExitStack() as servers:
-        yield Fleet(common, servers, name, redis, more, count)
+        yield Fleet(common, servers, name, redis, *more, **options)
 
 
 def known(gate):
