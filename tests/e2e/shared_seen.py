@@ -20,9 +20,9 @@ CACHED = 1000
 class Kept:
     """What one server has kept at the end of its cells, and the commands that it has seen."""
 
-    def __init__(self, name, server, monitor):
-        self.name = name
-        self.of_gates, self.of_scripts = set(monitor.of_gates), set(monitor.of_scripts)
+    def __init__(self, name, server, monitor, prefix, of_others):
+        self.name, self.prefix = name, prefix.encode() + b":"
+        self.of_gates, self.of_scripts = set(monitor.of_gates) - of_others, set(monitor.of_scripts)
         self.lines = list(monitor.lines)
         self.texts, self.expiries = {}, {}
         for key in server.ask("KEYS", "*"):
@@ -30,10 +30,11 @@ class Kept:
             self.expiries[key] = server.ask("PTTL", key)
 
 
-def keep(common, name, server, monitor):
+def keep(common, name, server, monitor, prefix="moorgate", of_others=frozenset()):
+    """Keeps all of it for the last cells. `of_others` are commands of programs beside the gates."""
     with common.run.report.cell("shared", name, "what the server has kept is looked at"):
         check_monitored(monitor)
-        common.seen.append(Kept(name, server, monitor))
+        common.seen.append(Kept(name, server, monitor, prefix, of_others))
 
 
 def content(server, key):
@@ -92,7 +93,7 @@ def says_nothing(common):
     with report.cell("shared", "Redis", "every key has the prefix and an expiry"):
         for kept in common.seen:
             print(f"      {kept.name}: {len(kept.texts)} keys", flush=True)
-            others = [key for key in kept.texts if not key.startswith(b"moorgate:")]
+            others = [key for key in kept.texts if not key.startswith(kept.prefix)]
             check(not others, f"{kept.name}: keys without the prefix: {others[:5]}")
             forever = [key for key, left in kept.expiries.items() if left == -1]
             check(not forever, f"{kept.name}: keys without an expiry: {forever[:5]}")

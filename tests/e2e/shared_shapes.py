@@ -16,6 +16,9 @@ from shared_gates import fleet, get, login, person, wait_for
 BURST = 60
 LIMIT = f"limits: {{concurrent_uploads_per_identity: 100, overrides: [{{who: ['user:gitlab/alice'], per_identity: {{rate: 1/h, burst: {BURST}}}}}]}}"
 
+# In place of the default.
+PREFIX = "moorgate-e2e"
+
 # The owner of the tokens without a limit.
 FREE = READ_WRITE[2]
 
@@ -32,10 +35,11 @@ def all_shapes(common):
             if shape is None:
                 continue
             acts_as_one(shape)
+            shared_seen.keep(
+                common, name, server, monitor, PREFIX if start is local else "moorgate",
+                of_others={"PING", "PUBLISH", "INFO"} if start is sentinel else set())
             if more:
                 more(shape, server)
-                continue
-            shared_seen.keep(common, name, server, monitor)
 
 
 def sentinel(machine, servers):
@@ -61,7 +65,7 @@ def encrypted(machine, servers):
 
 def local(machine, servers):
     server = servers.enter_context(RedisServer(machine.fresh("redis-socket")))
-    return server, server.for_gates(f"redis+unix://{server.socket}")
+    return server, server.for_gates(f"redis+unix://{server.socket}", prefix=PREFIX)
 
 
 def acts_as_one(shape):

@@ -14,13 +14,16 @@ from web import bearer
 
 CALLERS = 1000
 
+# Seconds: the time-out of Redis where callers come at once.
+TIMEOUT = 0.2
+
 
 def one_question(gates):
     """A thousand callers at once of one token that no gate knows."""
     run, questions = gates.common.run, gates.questions
     # Seconds of the answer, and the largest number of questions.
     for words, delay, most in [("an answer after 20 ms", 0.02, 1),
-                               ("an answer after redis.timeout", 0.3, len(gates.gates))]:
+                               ("an answer after redis.timeout", TIMEOUT + 0.2, len(gates.gates))]:
         for kind, token, status in [("a token", questions.new_token(), 200),
                                     ("a wrong token", new_password(), 401)]:
             with run.report.cell("shared", gates.name, f"{CALLERS} callers of {kind}", words):
@@ -36,6 +39,20 @@ def one_question(gates):
                 statuses = collections.Counter(outcome.status for outcome in outcomes)
                 check(set(statuses) == {status}, f"statuses: {dict(statuses)}")
                 check(1 <= questions.count(token) <= most, f"{questions.count(token)} questions")
+    with run.report.cell("shared", gates.name, f"{CALLERS} callers of a wrong token", "count as one wrong credential"):
+        counts_once(gates, "192.0.2.21")
+
+
+def counts_once(gates, address):
+    """An address may send 20 wrong credentials at once, and ten a minute."""
+    def many(token):
+        return [get(gates.gates[number % len(gates.gates)], "wrong", token, address) for number in range(CALLERS)]
+
+    statuses = collections.Counter(outcome.status for outcome in load.at_once(many(new_password())))
+    check(set(statuses) == {401}, f"statuses: {dict(statuses)}")
+    further = [login(gates.gates[number % len(gates.gates)], "wrong", new_password(), address) for number in range(24)]
+    passed = further.index(429) if 429 in further else len(further)
+    check(18 <= passed <= 21, f"{passed} further wrong tokens are looked up")
 
 
 def revocations(gates):
