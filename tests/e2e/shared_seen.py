@@ -26,8 +26,9 @@ class Kept:
         self.lines = list(monitor.lines)
         self.texts, self.expiries = {}, {}
         for key in server.ask("KEYS", "*"):
-            self.texts[key] = key + b"\n" + flat(content(server, key))
-            self.expiries[key] = server.ask("PTTL", key)
+            value, left = content(server, key), server.ask("PTTL", key)
+            if left != -2:  # it has not expired meanwhile
+                self.texts[key], self.expiries[key] = key + b"\n" + flat(value), left
 
 
 def keep(common, name, server, monitor, prefix="moorgate", of_others=frozenset()):
@@ -41,7 +42,7 @@ def content(server, key):
     """Returns the value of a key of any type."""
     kind = server.ask("TYPE", key)
     question = {b"string": ["GET", key], b"hash": ["HGETALL", key], b"stream": ["XRANGE", key, "-", "+"],
-                b"zset": ["ZRANGE", key, 0, -1, "WITHSCORES"]}.get(kind)
+                b"zset": ["ZRANGE", key, 0, -1, "WITHSCORES"], b"none": ["GET", key]}.get(kind)
     check(question, f"{key} is a {kind}")
     return server.ask(*question)
 

@@ -72,13 +72,16 @@ def acts_as_one(shape):
     """A verdict, a limit and a revocation of all gates together."""
     report, gates, questions = shape.common.run.report, shape.gates, shape.questions
     token = questions.new_token(FREE)
-    with report.cell("shared", shape.name, "one question, one limit, one revocation"):
+    with report.cell("shared", shape.name, "one question"):
         statuses = {login(gate, "shapes", token) for gate in gates}
         check(statuses == {200} and questions.count(token) == 1, f"{statuses}, {questions.count(token)} questions")
+    with report.cell("shared", shape.name, "one limit"):
         admitted = admitted_in_all(gates, questions.new_token())
         check(BURST - 3 <= admitted <= BURST, f"{admitted} requests were admitted, not {BURST}")
+    with report.cell("shared", shape.name, "uploads of all gates are counted"):
         upload = gates[0].request("POST", "/v2/demo/shared/blobs/uploads/", login=(person("shapes"), token))
         check(upload.status == 202, f"{upload.status} {upload.text()}")
+    with report.cell("shared", shape.name, "one revocation"):
         questions.revoke(token)
         answer, took = shape.revoke(gates[1], token)
         check(answer == {"revoked": True, "replicas": len(gates)} and took < 1, f"{answer} after {took:.2f} s")

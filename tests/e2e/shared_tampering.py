@@ -3,10 +3,11 @@
 import collections
 import contextlib
 import os
+import re
 import time
 
 from questions import new_password
-from redis_servers import RedisServer
+from redis_servers import Monitor, RedisServer
 from report import check
 from shared_gates import fleet, login, wait_for
 
@@ -24,17 +25,18 @@ def lets_nobody_in(common):
         gates = None
         with run.report.cell("shared", "tampering", "start"):
             redis = servers.enter_context(RedisServer(run.machine.fresh("redis-tampered")))
+            monitor = servers.enter_context(Monitor(redis))
             gates = servers.enter_context(fleet(common, "tampering", redis.for_gates(), CACHE))
         if gates is None:
             return
         for number, (name, tamper) in enumerate(TAMPERING.items()):
             with run.report.cell("shared", "tampering", name, "nobody is let in, and a valid token is"):
-                a_round(gates, redis, tamper, f"192.0.2.{100 + number}")
+                a_round(gates, redis, monitor, tamper, f"192.0.2.{100 + number}")
         with run.report.cell("shared", "tampering", "a value that is put back after its time", "is not used"):
-            put_back_after_its_time(gates, redis)
+            put_back_after_its_time(gates, redis, monitor)
 
 
-def a_round(gates, redis, tamper, address):
+def a_round(gates, redis, monitor, tamper, address):
     """Asks one gate about three tokens, tampers with what it has written, and asks the others."""
     start_anew(gates, redis)
     questions, (first, *others) = gates.questions, gates.gates
@@ -45,10 +47,15 @@ def a_round(gates, redis, tamper, address):
         check(got == status, f"{got} before anything was tampered with, not {status}")
     # The answers go to Redis after they have gone to the callers.
     wait_for(lambda: len(verdicts(redis) - before) >= 3, "Redis has no verdicts", 5)
-    values = Values(redis, verdicts(redis) - before)
+    values = Values(redis, monitor)
     questions.revoke(gone)
     answer, _ = gates.revoke(first, gone)
     check(answer.get("replicas") == len(gates.gates), f"POST /revoke answers {answer}")
+    # This verdict is younger than the revocation.
+    before = verdicts(redis)
+    check(login(first, "tampering", questions.new_token(), address) == 200, "the caller is not let in")
+    wait_for(lambda: verdicts(redis) - before, "Redis has no verdict", 5)
+    [values.newest] = [redis.ask("GET", key) for key in verdicts(redis) - before]
     tamper(redis, values)
     for gate in [*others, first]:
         for token, status in [(gone, 401), (wrong, 401), (good, 200), (questions.new_token(), 200)]:
@@ -70,13 +77,16 @@ def verdicts(redis):
 
 
 class Values:
-    """All keys before a revocation: their types and dumps, and the strings of the last verdicts."""
+    """What an attacker knows: all values before a revocation, and the key of each verdict so far.
 
-    def __init__(self, redis, new):
-        self.types = {key: redis.ask("TYPE", key) for key in redis.ask("KEYS", "*")}
-        self.dumps = {key: dump for key in self.types if (dump := redis.ask("DUMP", key)) is not None}
-        self.new = sorted(new)
-        self.texts = {key: redis.ask("GET", key) for key in self.new}
+    `newest` is a verdict that lets somebody in, and is younger than the revocation.
+    """
+
+    def __init__(self, redis, monitor):
+        self.dumps = {key: dump for key in redis.ask("KEYS", "*") if (dump := redis.ask("DUMP", key)) is not None}
+        # Those of wrong tokens too, which have a key for a verdict and no verdict.
+        self.keys = set(re.findall(rb"moorgate:\{\w+\}:[nv]:\w+", b"".join(monitor.lines)))
+        self.newest = None
 
 
 def of_each_value(change):
@@ -134,10 +144,10 @@ def kind_of(key):
 
 
 def good_everywhere(redis, values):
-    """Each verdict and each refusal becomes the newest verdict that lets somebody in."""
-    for text in [values.texts[key] for key in values.new if b":v:" in key]:
-        for key in verdicts(redis):
-            redis.ask("SET", key, text, "KEEPTTL")
+    """Each verdict and each refusal becomes a verdict that lets somebody in."""
+    check(any(b":v:" in key for key in values.keys - verdicts(redis)), "no key of a wrong token is known")
+    for key in values.keys:
+        redis.ask("SET", key, values.newest, "PX", 600_000)
 
 
 def put_back(redis, values):
@@ -169,7 +179,7 @@ TAMPERING = {
 }
 
 
-def put_back_after_its_time(gates, redis):
+def put_back_after_its_time(gates, redis, monitor):
     """A token that GitLab no longer knows, and of which no operator has told the gates."""
     questions, address = gates.questions, "192.0.2.99"
     token = questions.new_token()
@@ -177,7 +187,7 @@ def put_back_after_its_time(gates, redis):
     check(login(gates.gates[0], "tampering", token, address) == 200, "the caller is not let in")
     wait_for(lambda: verdicts(redis) - before, "Redis has no verdict", 5)
     asked = time.monotonic()
-    values = Values(redis, verdicts(redis) - before)
+    values = Values(redis, monitor)
     questions.revoke(token)
     check(login(gates.gates[1], "tampering", token, address) == 200, "the verdict was not shared")
     time.sleep(max(0, asked + TTL + 0.1 - time.monotonic()))  # its time must pass
