@@ -106,6 +106,12 @@ class RedisServer(Server):
         with Connection(self.socket) as connection:
             return connection.ask(*words)
 
+    def at_once(self, *commands):
+        """Runs commands without those of others between them."""
+        with Connection(self.socket) as connection:
+            for command in [("MULTI",), *commands, ("EXEC",)]:
+                connection.ask(*command)
+
     def info(self, section):
         """Returns the lines of a section of INFO."""
         lines = self.ask("INFO", section).decode().splitlines()

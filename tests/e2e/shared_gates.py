@@ -1,6 +1,7 @@
 """Three gates that act as one: their Redis, their balancer, and what all of them have in common."""
 
 import base64
+import collections
 import contextlib
 import datetime
 import json
@@ -128,6 +129,16 @@ class Fleet:
     def until_up_is(self, up, seconds=20):
         for gate in self.gates:
             wait_for(lambda: gate.metric("redis_up") == up, f"redis_up of {gate.name} does not become {up}", seconds)
+
+    def reasons(self, statuses):
+        """Returns how often the gates have answered with each of these statuses, and why."""
+        found = collections.Counter()
+        for gate in self.gates:
+            for line in gate.log_text(0).rpartition("\n")[0].splitlines():
+                entry = json.loads(line)
+                if entry["status"] in statuses:
+                    found[entry["status"], entry["reason"]] += 1
+        return dict(found)
 
     def revoke(self, gate, token):
         """Revokes at one gate. Returns the answer and its duration in seconds."""

@@ -1,5 +1,6 @@
 """Limits of three gates together, under more requests than they admit and an uneven load."""
 
+import collections
 import contextlib
 import itertools
 
@@ -11,7 +12,6 @@ from shared_gates import ACCEPT, MANIFEST, fleet, login, person
 
 RATE, BURST, SECONDS = 100, 200, 10
 LIMIT = f"{{rate: {RATE}/s, burst: {BURST}}}"
-ADMITTED = RATE * SECONDS + BURST
 
 # The gate of each of ten requests in turn.
 UNEVEN = [0, 0, 1, 0, 0, 2, 0, 1, 0, 0]
@@ -34,8 +34,7 @@ def hold(common):
             # Both loads last as long as one.
             for limit, (request_load, admitted) in loads.items():
                 with run.report.cell("shared", name, limit):
-                    request_load.end()
-                    check_admitted(request_load.statuses(), admitted, killed)
+                    check_admitted(gates, request_load.end(), admitted, killed)
             shared_seen.keep(common, name, redis, monitor)
 
 
@@ -82,16 +81,20 @@ class Targets:
         gate.process.wait()
 
 
-def check_admitted(statuses, admitted, killed):
+def check_admitted(gates, outcomes, admitted, killed):
+    # On a busy machine, the load lasts a little longer.
+    seconds = max(outcome.at + outcome.took for outcome in outcomes) - min(outcome.at for outcome in outcomes)
+    expected = RATE * seconds + BURST
+    statuses = collections.Counter(outcome.status for outcome in outcomes)
     count = statuses.pop(admitted, 0)
     refused = statuses.pop(429, 0)
     # Requests under way at the gate that was killed have no answer.
     lost = statuses.pop(0, 0)
-    print(f"      {count} admitted of {ADMITTED}, {refused} refused, {lost} without an answer", flush=True)
-    check(not statuses, f"other statuses: {dict(statuses)}")
+    print(f"      {count} admitted of {expected:.0f}, {refused} refused, {lost} without an answer", flush=True)
+    check(not statuses, f"other answers: {gates.reasons(statuses)}")
     check(lost <= (10 if killed else 0), f"{lost} requests have no answer")
     share = BURST / 3 if killed else 0
-    check(count <= ADMITTED * 1.05 + share, f"{count} were admitted, which is too many")
+    check(count <= expected * 1.05 + share, f"{count} were admitted, which is too many")
     # The share of the dead gate is missing while the others still count it.
-    least = ADMITTED - share - RATE * SECONDS / 2 / 3 if killed else ADMITTED
+    least = expected - share - RATE * SECONDS / 2 / 3 if killed else expected
     check(count >= least * 0.95, f"{count} were admitted, which is too few")

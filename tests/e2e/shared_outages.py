@@ -109,7 +109,7 @@ class Watch:
         expected = RATE * (time.monotonic() - begun)
         check(len(outcomes) > 0.7 * expected, f"only {len(outcomes)} answers, not {expected:.0f}")
         failed = [outcome for outcome in outcomes if outcome.status != 200]
-        check(not failed, f"{len(failed)} requests failed, with the statuses {statuses - {200}}")
+        check(not failed, f"{len(failed)} requests failed: {self.gates.reasons(statuses - {200})}")
         check(slowest.took < PATIENCE, f"an answer came after {slowest.took:.2f} s")
         check(not self.not_ready, f"not ready: {self.not_ready[:5]}")
 
