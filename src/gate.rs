@@ -16,9 +16,9 @@ use http::{Method, Response, StatusCode, Version};
 
 use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, Uncovered, UpstreamFault};
-use crate::identity::Question;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::model::credential::Credential;
+use crate::identity::{Question, UpstreamToken};
 use crate::limits::{Account, Limits};
 use crate::metrics::MetricsFormat;
 use crate::net::client_address::TrustedProxies;
@@ -58,6 +58,8 @@ struct RequestContext {
     within_limits: bool,
     /// The pull account of the caller, if it asked for a manifest and its pulls are limited.
     pulls: Option<Account>,
+    /// The token that the registry has refused, and the question whose answer it is.
+    refused_grant: Option<Box<(Question, UpstreamToken)>>,
 }
 
 impl Gate {
@@ -87,20 +89,22 @@ impl Gate {
                 .admit_and_forward(&head, body, &client, upstream, &mut context, &mut record)
                 .await
             {
-                // The refused token was dropped from the cache, so one retry fetches a new one. The
-                // future is boxed because retries are rare.
-                Err(Denial::Upstream(UpstreamFault::RefusedUpstreamToken))
-                    if is_read(&head.method) =>
-                {
-                    let body = RequestBody::empty(client.progress.clone());
-                    Box::pin(self.admit_and_forward(
-                        &head,
-                        body,
-                        &client,
-                        upstream,
-                        &mut context,
-                        &mut record,
-                    ))
+                // The future is boxed because retries are rare.
+                refused @ Err(Denial::Upstream(UpstreamFault::RefusedUpstreamToken)) => {
+                    Box::pin(async {
+                        self.forget_refused_grant(&mut context).await;
+                        if !is_read(&head.method) {
+                            return refused;
+                        }
+                        // The retry fetches a new token.
+                        let body = RequestBody::empty(client.progress.clone());
+                        let (again, record) = (&mut context, &mut record);
+                        let outcome = self
+                            .admit_and_forward(&head, body, &client, upstream, again, record)
+                            .await;
+                        self.forget_refused_grant(&mut context).await;
+                        outcome
+                    })
                     .await
                 }
                 outcome => outcome,
@@ -180,9 +184,16 @@ impl Gate {
         if let (Err(Denial::Upstream(UpstreamFault::RefusedUpstreamToken)), Some(refused)) =
             (&outcome, upstream_token)
         {
-            self.identity.forget(&question, &refused);
+            context.refused_grant = Some(Box::new((question, refused)));
         }
         outcome
+    }
+
+    /// Drops the answer whose token the registry has refused.
+    async fn forget_refused_grant(&self, context: &mut RequestContext) {
+        if let Some((question, token)) = context.refused_grant.take().as_deref() {
+            self.identity.forget(question, token).await;
+        }
     }
 
     /// Runs the stages parse, limit, authenticate and authorise. Returns the decision and the

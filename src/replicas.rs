@@ -5,9 +5,10 @@
 //! what it has cached and asks all to publish again what still matters. While Redis is away,
 //! revocations wait.
 
-mod journal;
-mod message;
+pub mod journal;
+pub mod message;
 mod tasks;
+pub mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,20 +25,14 @@ use crate::limits::Accounts;
 use crate::limits::exchange::LeaseExchange;
 use crate::redis_link::{RedisLink, RedisScript};
 use crate::sealing::TokenKeys;
-use journal::Journal;
 use message::{Beat, Message, ReplicaId, RevocationMessage};
+use view::View;
 
 /// The longest time that a revocation waits for the confirmations of other replicas.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The time between two looks at the confirmations.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// The silence after which a replica does not count as answering.
-const SILENT: Duration = Duration::from_secs(3);
-
-/// The largest number of replicas that divide a quota. More of them were not written by gates.
-const MAX_REPLICAS: usize = 1000;
 
 /// The parts of the gate that replicas share.
 pub struct Shared {
@@ -54,33 +49,20 @@ pub struct Replicas {
     keys: RwLock<Arc<TokenKeys>>,
     revoker: Revoker,
     me: ReplicaId,
-    state: Mutex<ReplicaState>,
+    view: Mutex<View>,
     /// Notified when there is something to tell the others at once.
     news: Notify,
     /// The number of beats so far.
     beats: watch::Sender<u64>,
+    /// `true` once the others were told that the replica ends. Locked during a beat, so that none
+    /// arrives after that.
+    has_left: tokio::sync::Mutex<bool>,
     scripts: Scripts,
 }
 
 struct Scripts {
     beat: RedisScript,
     publish: RedisScript,
-}
-
-struct ReplicaState {
-    journal: Journal,
-    /// The beats of all replicas, this one included, and their ages when they were told.
-    heard: Vec<(Beat, Duration)>,
-    told: Instant,
-    /// The replicas that were known last, this one included.
-    alive: usize,
-    epoch: Option<String>,
-    /// The number of epochs so far. With each, the stream is read from its start.
-    epochs: u64,
-    /// `true` if all revocations that this replica knows are to be published.
-    publishes_all: bool,
-    /// The time at which this replica last published all of them.
-    published_all: Option<Instant>,
 }
 
 /// A replica as operators see it.
@@ -110,24 +92,16 @@ pub fn new_id() -> String {
 impl Replicas {
     /// Creates this replica, with this id. [`run`](Self::run) connects it with the others.
     pub fn new(shared: Shared, keys: Arc<TokenKeys>, revoker: Revoker, me: String) -> Self {
-        let state = ReplicaState {
-            journal: Journal::new(me.clone()),
-            heard: Vec::new(),
-            told: Instant::now(),
-            alive: 1,
-            epoch: None,
-            epochs: 0,
-            publishes_all: false,
-            published_all: None,
-        };
+        let view = View::new(me.clone(), Instant::now());
         Self {
             shared,
             keys: RwLock::new(keys),
             revoker,
             me,
-            state: Mutex::new(state),
+            view: Mutex::new(view),
             news: Notify::new(),
             beats: watch::Sender::new(0),
+            has_left: tokio::sync::Mutex::default(),
             scripts: Scripts {
                 beat: RedisScript::new(include_str!("replicas/beat.lua")),
                 publish: RedisScript::new(include_str!("replicas/publish.lua")),
@@ -151,6 +125,8 @@ impl Replicas {
             self.shared.guards.set_key(HashKey::new(key));
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.clone();
+        self.view().keys_changed(Instant::now());
+        self.news.notify_one();
     }
 
     /// Tells the other replicas of a revocation at this Unix time, in microseconds. Returns the
@@ -158,7 +134,7 @@ impl Replicas {
     /// a second at the latest.
     pub async fn publish(&self, what: &[Revoked], at: u64) -> usize {
         let revocations = what.iter().map(|what| RevocationMessage::new(*what, at)).collect();
-        let number = self.state().journal.publish(Message::Revoked(revocations));
+        let number = self.view().journal().publish(Message::Revoked(revocations));
         self.news.notify_one();
         if !self.shared.link.is_up() {
             tracing::warn!(
@@ -169,14 +145,14 @@ impl Replicas {
         let deadline = tokio::time::Instant::now() + CONFIRMED_WITHIN;
         let mut beats = self.beats.subscribe();
         loop {
-            let (confirmed, alive) = self.confirmed(number);
+            let (confirmed, alive) = self.view().confirmed(number);
             if confirmed >= alive {
                 return confirmed;
             }
             let next = deadline.min(tokio::time::Instant::now() + LOOK);
             if timeout_at(next, beats.changed()).await.is_err() {
                 if tokio::time::Instant::now() >= deadline || !self.shared.link.is_up() {
-                    let (confirmed, alive) = self.confirmed(number);
+                    let (confirmed, alive) = self.view().confirmed(number);
                     tracing::warn!(
                         confirmed,
                         replicas = alive,
@@ -189,33 +165,24 @@ impl Replicas {
         }
     }
 
-    /// Returns the number of replicas that have applied an entry of this one, and that of all
-    /// replicas.
-    fn confirmed(&self, number: u64) -> (usize, usize) {
-        let state = self.state();
-        let beats: Vec<_> = state.heard.iter().map(|(beat, _)| beat.clone()).collect();
-        (1 + state.journal.confirmed(number, &beats), state.alive.max(1))
-    }
-
     /// Returns what operators see of the replicas.
     pub fn seen(&self) -> ReplicasSeen {
-        let (state, now) = (self.state(), SystemTime::now());
-        let since = state.told.elapsed();
-        let seen = |(beat, age): &(Beat, Duration)| ReplicaSeen {
+        let (mut view, now) = (self.view(), SystemTime::now());
+        let seen = |(beat, age): (&Beat, Duration)| ReplicaSeen {
             id: beat.from.clone(),
             version: beat.version.clone(),
-            seen: now.checked_sub(*age + since).unwrap_or(now),
+            seen: now.checked_sub(age).unwrap_or(now),
         };
         let me = ReplicaSeen {
             id: self.me.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seen: now,
         };
-        let others = state.heard.iter().filter(|(beat, _)| beat.from != self.me);
+        let others = view.others(Instant::now()).map(seen);
         ReplicasSeen {
             is_up: self.shared.link.is_up(),
-            replicas: [me].into_iter().chain(others.map(seen)).collect(),
-            waiting: state.journal.waiting(),
+            replicas: [me].into_iter().chain(others).collect(),
+            waiting: view.journal().waiting(),
         }
     }
 
@@ -223,8 +190,8 @@ impl Replicas {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, ReplicaState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops what is cached, because a revocation may have been missed.

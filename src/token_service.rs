@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::denial::{Denial, TokenRequestError};
 use crate::identity::model::credential::{Credential, CredentialKind};
+use crate::identity::model::revocation::Revocation;
 use crate::identity::model::unix_time::{unix_micros, unix_now};
 use crate::sealing::TokenKeys;
 use gate_token::{GateToken, PREFIX, TokenScope};
@@ -61,6 +62,8 @@ pub struct TokenContents {
     pub token_scope: TokenScope,
     /// The time when the credential itself expires (Unix time, seconds), if it is known.
     pub expiry: Option<u64>,
+    /// The revocations of the credential that the gate knows.
+    pub revocation: Revocation,
 }
 
 /// The response to a client that asked for a token.
@@ -121,11 +124,11 @@ impl TokenService {
     /// [`TokenRequestError::TooLong`] if the token cannot be sealed, which is usually because it is
     /// too long.
     pub fn issue(&self, vouched: TokenContents, oauth: bool) -> Result<Issued, TokenRequestError> {
-        let TokenContents { credential, provider, token_scope, expiry } = vouched;
+        let TokenContents { credential, provider, token_scope, expiry, revocation } = vouched;
         let now = unix_now();
         let left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
         let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
-        let (issued, expires) = (unix_micros(), now + expires_in + GRACE);
+        let (issued, expires) = (revocation.seals_at(unix_micros()), now + expires_in + GRACE);
         let mut token = GateToken { issued, expires, token_scope, credential, provider };
         let sealed = self.keys.seal(&mut token, &self.service).ok_or(TokenRequestError::TooLong)?;
         // The scope is read after sealing, because `seal` removes repositories that do not fit into

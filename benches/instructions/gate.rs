@@ -2,7 +2,7 @@
 //! socket.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::task::LocalSet;
 
 use crate::client::{Client, Protocol};
 use crate::log::{Log, Target};
+use crate::redis_servers::{RedisServer, wait_until};
 use crate::registry::Registry;
 
 /// The number of requests in each round of the warm-up.
@@ -35,12 +36,23 @@ pub struct Warm {
     asked: u64,
     registry: Registry,
     running: Running,
+    /// The other replica, and the Redis that both share.
+    _others: Option<(Running, RedisServer)>,
     log: Log,
     _introspection: Introspection,
     /// The runtime of the introspection stand-in, the admin listener and the questions to
     /// providers.
     _beside: Runtime,
     _folder: TempDir,
+}
+
+/// Whether the gate shares its state with another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replica {
+    /// It is the only gate, without `redis`.
+    Alone,
+    /// It is one of two gates that share a Redis.
+    OfTwo,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,8 +63,9 @@ enum Count {
 
 impl Warm {
     /// Starts a gate and sends requests until one takes as many instructions as every later one.
-    pub fn start(protocol: Protocol) -> Self {
+    pub fn start(protocol: Protocol, replica: Replica) -> Self {
         let registry = Registry::start();
+        let redis = (replica == Replica::OfTwo).then(|| RedisServer::start(&[]));
         let folder = tempfile::tempdir().unwrap();
         let beside = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -60,13 +73,20 @@ impl Warm {
             .build()
             .unwrap();
         let (log, target) = Log::create(&folder.path().join("access.log"));
-        let (introspection, running) = {
+        let (introspection, running, others) = {
             let _beside = beside.enter();
             let introspection = Introspection::start(listener()).unwrap();
-            let running =
-                start_gate(folder.path(), registry.address(), &introspection.url(), target);
-            (introspection, running)
+            let port = redis.as_ref().map(|redis| redis.port);
+            let path = write_config(folder.path(), registry.address(), &introspection.url(), port);
+            let running = start_gate(&path, Some(target));
+            let others = redis.map(|redis| (start_gate(&path, None), redis));
+            (introspection, running, others)
         };
+        if let Some((other, _)) = &others {
+            wait_until("the replicas know each other", || {
+                [&running, other].iter().all(|gate| knows_another(gate))
+            });
+        }
         let snapshots = running.live().snapshots();
         let (orders, taken) = mpsc::channel();
         let (told, done) = mpsc::channel();
@@ -77,6 +97,7 @@ impl Warm {
             asked: 0,
             registry,
             running,
+            _others: others,
             log,
             _introspection: introspection,
             _beside: beside,
@@ -160,21 +181,48 @@ fn counted(runtime: &Runtime, local: &LocalSet, client: &Client, requests: u64) 
     local.block_on(runtime, client.ask(requests));
 }
 
-fn start_gate(folder: &Path, registry: SocketAddr, introspection: &str, log: Target) -> Running {
+fn write_config(
+    folder: &Path,
+    registry: SocketAddr,
+    introspection: &str,
+    redis: Option<u16>,
+) -> PathBuf {
     let path = folder.join("moorgate.yml");
     let config = CONFIG
         .replace("{registry}", &registry.to_string())
         .replace("{introspection}", introspection);
-    std::fs::write(&path, config).unwrap();
+    // The gate without Redis has the key file too, so that Redis is the only difference.
+    let redis = redis.map_or_else(String::new, |port| {
+        format!("redis:\n  url: redis://127.0.0.1:{port}\n  timeout: 1s\n")
+    });
+    std::fs::write(&path, config + &redis).unwrap();
     std::fs::write(folder.join("secret"), CLIENT_SECRET).unwrap();
-    let loaded = load(&path, []).unwrap_or_else(|problems| panic!("{problems}"));
-    let access_log = AccessLog::to(LogFormat::Json, log).unwrap();
-    Running::start(loaded, Listeners { public: Vec::new(), admin: listener() }, access_log).unwrap()
+    std::fs::write(folder.join("key"), KEY).unwrap();
+    path
+}
+
+fn start_gate(config: &Path, log: Option<Target>) -> Running {
+    let loaded = load(config, []).unwrap_or_else(|problems| panic!("{problems}"));
+    let access_log = match log {
+        Some(log) => AccessLog::to(LogFormat::Json, log),
+        None => AccessLog::start(LogFormat::Json, None),
+    };
+    let listeners = Listeners { public: Vec::new(), admin: listener() };
+    Running::start(loaded, listeners, access_log.unwrap()).unwrap()
+}
+
+/// Returns whether a gate has heard from another replica.
+fn knows_another(gate: &Running) -> bool {
+    let live = gate.live();
+    live.replicas().is_some_and(|replicas| replicas.seen().replicas.len() == 2)
 }
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
+
+/// The key file of the gates.
+const KEY: &str = "ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=";
 
 const CONFIG: &str = r#"
 version: 1
@@ -202,6 +250,8 @@ policy:
       repositories: ["group/**"]
       who: [authenticated]
       allow: [pull, push]
+tokens:
+  key_file: key
 limits:
   per_identity: { rate: 1000000/s, burst: 1000000 }
 "#;

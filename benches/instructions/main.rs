@@ -9,6 +9,10 @@
 //! rule, a limit for each identity, and an access log in JSON. The client requests a manifest of
 //! 1 KiB repeatedly on one connection that stays open, each time after the previous answer.
 //!
+//! The figures of `http1_redis` and `http2_redis` are those of the same gate with `redis` on, as
+//! one of two replicas over a real `redis-server`. Such a request sends no command to Redis, so
+//! `check` lets it take at most 2 % more than one of a gate without `redis`.
+//!
 //! **The count includes** the work of the worker's thread in user mode for these requests:
 //!
 //! - hyper's server, the gate, hyper's client towards the registry, tokio's scheduler, timers and
@@ -22,8 +26,8 @@
 //!   connection.
 //! - The kernel: a system call counts as one instruction. Reading the clock is a system call here,
 //!   because valgrind hides the vDSO.
-//! - Other threads: the registry, introspection, the admin listener, and the thread that writes the
-//!   log.
+//! - Other threads: the registry, introspection, the admin listener, the connection to Redis, and
+//!   the thread that writes the log.
 //! - The cost of instructions: caches, branches, waiting.
 //!
 //! **The binary** is built with the bench profile, which is the release profile without LTO: fat
@@ -52,20 +56,26 @@
 mod client;
 mod gate;
 mod log;
+// The tests use all of it.
+#[allow(dead_code)]
+#[path = "../../tests/it/redis_servers.rs"]
+mod redis_servers;
 mod registry;
 
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint};
 
 use client::Protocol;
-use gate::Warm;
+use gate::{Replica, Warm};
 
 /// The number of requests that are counted. `check` reads this line.
 const REQUESTS: u64 = 1000;
 
 #[library_benchmark(setup = Warm::start, teardown = Warm::finish)]
-#[bench::http1(Protocol::Http1)]
-#[bench::http2(Protocol::Http2)]
+#[bench::http1(Protocol::Http1, Replica::Alone)]
+#[bench::http1_redis(Protocol::Http1, Replica::OfTwo)]
+#[bench::http2(Protocol::Http2, Replica::Alone)]
+#[bench::http2_redis(Protocol::Http2, Replica::OfTwo)]
 fn cached_get(mut gate: Warm) -> Warm {
     gate.count(REQUESTS);
     gate

@@ -98,7 +98,8 @@ impl Gate {
         refused.truncate(MAX_REFUSED);
         let token_scope = TokenScope { repositories, catalog, refused };
         let expiry = self.identity.credential_expiry(&question);
-        Ok(TokenContents { credential: question.credential, provider, token_scope, expiry })
+        let Question { credential, revocation, .. } = question;
+        Ok(TokenContents { credential, provider, token_scope, expiry, revocation })
     }
 
     /// Returns the reasons why parts of an access are not granted.

@@ -280,7 +280,19 @@ impl Authenticator {
 
     /// Drops the answer to a question if it carries this token, because the registry refuses the
     /// token. The next request asks the question again. A later answer is kept.
-    pub fn forget(&self, question: &Question, refused: &UpstreamToken) {
+    pub async fn forget(&self, question: &Question, refused: &UpstreamToken) {
+        for provider in &self.providers {
+            // The answer must not come back from the other replicas.
+            if let (Some(shared), Some(provider)) =
+                (&self.shared.shared_verdicts, provider.shared())
+            {
+                shared.void(provider, question, refused).await;
+            }
+        }
+        self.forget_here(question, refused);
+    }
+
+    fn forget_here(&self, question: &Question, refused: &UpstreamToken) {
         for provider in &self.providers {
             self.shared.cache.forget(&self.shared.asked(provider, question), refused);
         }

@@ -196,6 +196,12 @@ impl VerdictCache {
         self.stores(asked).other_refused(asked, at);
     }
 
+    /// Drops the answers about verified credentials with this secret to questions up to `at`,
+    /// because the secret was refused since.
+    pub fn forget_before(&self, secret: SecretId, at: Instant) {
+        self.credentials.forget_before(secret, at);
+    }
+
     /// Drops all answers, and those to the questions under way.
     pub fn clear(&self) {
         *self.cleared.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

@@ -6,8 +6,10 @@
 //! make it younger. A question without an answer is asked by the replica that gets the lock
 //! on it; the others wait for its answer, for the timeout of Redis at most, and then ask too.
 
-mod redis_clock;
-mod stored;
+pub mod redis_clock;
+mod refusals;
+pub mod stored;
+pub mod values;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -15,23 +17,21 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::identity::cache::CacheLimits;
-use crate::identity::model::keyed_hash::{DependsOn, HashKey, SharedQuestionId};
+use crate::identity::model::keyed_hash::{DependsOn, HashKey, SecretId, SharedQuestionId};
 use crate::identity::model::unix_time::unix_micros;
-use crate::identity::model::{Question, Verdict};
+use crate::identity::model::{Question, UpstreamToken, Verdict};
 use crate::metrics::Metrics;
 use crate::redis_link::{RedisLink, RedisScript};
-use crate::sealing::{SealedKind, TokenKeys};
+use crate::sealing::TokenKeys;
 use redis_clock::RedisClock;
-use stored::{StoredVerdict, hex};
+use stored::StoredVerdict;
+use values::NewValue;
 
 /// The time after which the lock of a replica that died ends.
 const LOCK: Duration = Duration::from_secs(5);
 
 /// The time between two looks at a question that another replica asks.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// The longest sealed verdict that is read or kept, in bytes.
-const MAX_BYTES: usize = 64 * 1024;
 
 /// The verdicts that replicas share.
 pub struct SharedVerdicts {
@@ -41,6 +41,8 @@ pub struct SharedVerdicts {
     clock: Mutex<RedisClock>,
     claim: RedisScript,
     put: RedisScript,
+    announce: RedisScript,
+    void: RedisScript,
     /// The id of this replica.
     replica: Arc<str>,
 }
@@ -98,6 +100,8 @@ impl SharedVerdicts {
             clock: Mutex::default(),
             claim: RedisScript::new(include_str!("shared_verdicts/claim.lua")),
             put: RedisScript::new(include_str!("shared_verdicts/put.lua")),
+            announce: RedisScript::new(include_str!("shared_verdicts/announce.lua")),
+            void: RedisScript::new(include_str!("shared_verdicts/void.lua")),
             replica,
         }
     }
@@ -124,7 +128,7 @@ impl SharedVerdicts {
         let keys = self.keys();
         let Some(hash_key) = keys.shared_hash_key() else { return Lookup::Ask(None) };
         let id = HashKey::new(hash_key).shared_question(provider.id, provider.depends, question);
-        let names = self.names(provider.id, &id);
+        let names = values::names(&self.link.prefix(), provider.id, &id);
         let begun = Instant::now();
         let owner = format!("{}.{:016x}", self.replica, fastrand::u64(..));
         let mut does_not_suffice = false;
@@ -148,13 +152,9 @@ impl SharedVerdicts {
             let has_value = !refusal.is_empty() || !answer.is_empty();
             for (key, value) in [(refusal_key, refusal), (answer_key, answer)] {
                 let Some((stored, at)) = self.open(&keys, key, &value, now) else { continue };
-                let is_other = key == refusal_key && stored.credential != id.credential;
-                let learned = match (is_other, stored.verdict(provider.name)) {
-                    (true, _) => SharedAnswer::OtherRefused,
-                    (false, Some(verdict)) => SharedAnswer::Verdict(verdict),
-                    (false, None) => continue,
-                };
-                suffices |= learn(learned, at);
+                let is_refusal = key == refusal_key;
+                let learned = values::answer(&stored, is_refusal, &id.credential, provider.name);
+                suffices |= learned.is_some_and(|learned| learn(learned, at));
             }
             does_not_suffice = has_value;
             if suffices {
@@ -179,26 +179,38 @@ impl SharedVerdicts {
         }
     }
 
+    /// Drops the answer to a question if it carries this token, because the registry refuses it.
+    pub async fn void(
+        &self,
+        provider: SharedProvider<'_>,
+        question: &Question,
+        refused: &UpstreamToken,
+    ) {
+        let keys = self.keys();
+        let Some(hash_key) = keys.shared_hash_key() else { return };
+        let id = HashKey::new(hash_key).shared_question(provider.id, provider.depends, question);
+        let [_, name, ..] = values::names(&self.link.prefix(), provider.id, &id);
+        let call = async |value: Vec<u8>| {
+            self.link.call("verdict_void", &self.void, std::slice::from_ref(&name), &[value]).await
+        };
+        let Ok(value) = call(Vec::new()).await else { return };
+        let value: Vec<u8> = value;
+        let stored = values::unseal(&keys, &name, &value);
+        let verdict = stored.and_then(|stored| stored.verdict(provider.name));
+        if let Some(Verdict::Verified(verified, _)) = verdict
+            && verified.granted.token().is_some_and(|token| token.has_text_of(refused))
+        {
+            let _: Result<Vec<u8>, _> = call(value).await;
+        }
+    }
+
     /// Ends the lock of a question that need not be asked.
     async fn put_none(&self, names: &[String; 4], owner: String) {
         let arguments = [&*owner, "none", "", "1", "1", "0"].map(|text| text.as_bytes().to_vec());
         let _: Result<i64, _> = self.link.call("verdict_put", &self.put, names, &arguments).await;
     }
 
-    /// Returns the keys of the refusal, the answer, the lock and the mark of the secret, all in one
-    /// slot of a cluster.
-    fn names(&self, provider: &[u8; 16], id: &SharedQuestionId) -> [String; 4] {
-        let base = format!("{}:{{{}}}", self.link.prefix(), hex(id.secret));
-        let question = hex(id.question);
-        [
-            format!("{base}:n:{}", hex(*provider)),
-            format!("{base}:v:{question}"),
-            format!("{base}:l:{question}"),
-            format!("{base}:p"),
-        ]
-    }
-
-    /// Opens a value of the form `FRESH_UNTIL ASKED SEALED`. Only what is sealed counts.
+    /// Opens the value of a key, and returns it with the instant at which it was asked for.
     fn open(
         &self,
         keys: &TokenKeys,
@@ -206,10 +218,7 @@ impl SharedVerdicts {
         value: &[u8],
         now: Instant,
     ) -> Option<(StoredVerdict, Instant)> {
-        let value = str::from_utf8(value).ok().filter(|value| value.len() <= MAX_BYTES)?;
-        let sealed = value.splitn(3, ' ').nth(2)?;
-        let bytes = keys.open_bytes(SealedKind::Verdict, key, sealed)?;
-        let stored = StoredVerdict::read(&bytes)?;
+        let stored = values::unseal(keys, key, value)?;
         let asked = (stored.asked_redis, stored.asked_unix);
         let age = self.clock().age(asked, now, unix_micros())?;
         Some((stored, now.checked_sub(age)?))
@@ -226,64 +235,28 @@ impl SharedVerdicts {
 
 impl Claim {
     /// Shares the verdict. A verdict that is not for others ends the lock alone. `limits` are those
-    /// of the cache of this replica.
-    pub async fn put(self, verdict: &Verdict, limits: CacheLimits) {
+    /// of the cache of this replica; `secrets` returns the secret, as each replica may know it.
+    /// Returns `false` if another replica was told a later refusal.
+    pub async fn put(
+        self,
+        verdict: &Verdict,
+        limits: CacheLimits,
+        secrets: impl FnOnce() -> Vec<SecretId>,
+    ) -> bool {
         let Self { shared, question, keys, owner, asked } = self;
-        let [refusal, answer, ..] = &keys;
-        let is_about_credential =
-            matches!(verdict, Verdict::NotMine | Verdict::AccountPassword | Verdict::Rejected);
-        let key = if is_about_credential { refusal } else { answer };
         let sealing = shared.keys();
-        let sealed = StoredVerdict::new(verdict, asked, question.credential)
-            .and_then(|stored| stored.to_bytes())
-            .and_then(|bytes| sealing.seal_bytes(SealedKind::Verdict, key, bytes))
-            .filter(|sealed| sealed.len() < MAX_BYTES - 64);
-        let (fresh, kept, longest) = lifetimes(verdict, limits);
-        let kind = match &sealed {
-            None => "none",
-            Some(_) if is_about_credential => "refusal",
-            Some(_) => "answer",
-        };
-        let (_, asked_redis) = asked;
-        let fresh_until = asked_redis.saturating_add(micros(fresh));
-        let sealed = sealed.unwrap_or_default();
-        let milliseconds = |time: Duration| time.as_millis().max(1).to_string();
-        let arguments = [
-            owner,
-            kind.to_owned(),
-            format!("{fresh_until} {asked_redis} {}", &**sealed),
-            milliseconds(kept),
-            milliseconds(longest),
-            asked_redis.to_string(),
-        ];
-        let arguments = arguments.map(String::into_bytes);
+        let value = NewValue::new(verdict, asked, question.credential, &keys, &sealing, limits);
+        let kind = value.kind;
+        let arguments = value.arguments(owner).map(String::into_bytes);
         let done: Result<i64, _> =
             shared.link.call("verdict_put", &shared.put, &keys, &arguments).await;
-        if done.is_ok() && kind != "none" {
+        let Ok(found) = done else { return true };
+        if kind != "none" {
             shared.metrics.shared_verdict("put");
         }
-    }
-}
-
-/// Returns the time for which a verdict is fresh, the time for which it is kept, and the longest
-/// time for which any answer is kept.
-fn lifetimes(verdict: &Verdict, limits: CacheLimits) -> (Duration, Duration, Duration) {
-    let CacheLimits { ttl, negative_ttl, stale_if_error, .. } = limits;
-    let longest = ttl + stale_if_error;
-    match verdict {
-        Verdict::Verified(verified, lifetime) if !verified.granted.is_nothing() => {
-            let seconds =
-                |unix: u64| Duration::from_secs(unix.saturating_sub(unix_micros() / 1_000_000));
-            let left = lifetime.credential.map_or(Duration::MAX, seconds);
-            let answer = lifetime.answer.unwrap_or(Duration::MAX);
-            let has_token = verified.granted.token().is_some();
-            let kept = if has_token { longest.min(left).min(answer) } else { longest.min(left) };
-            (ttl.min(left).min(answer), kept, longest)
+        if found == 2 {
+            shared.announce_refusal(&secrets(), asked).await;
         }
-        _ => (negative_ttl, negative_ttl, longest),
+        found != 3
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -47,9 +47,7 @@ impl Ledger {
             Reservation::Taken(taken, wait) => Ok((taken, wait)),
             Reservation::Refused(wait) if self.exchange.is_none() || wait > patience => Err(wait),
             // Boxed, because it is rare: the future of every request is small without it.
-            Reservation::Refused(_) | Reservation::Ask(_) => {
-                Box::pin(self.reserve_together(key, quota, patience)).await
-            }
+            outcome => Box::pin(self.reserve_together(key, quota, patience, outcome)).await,
         }
     }
 
@@ -59,31 +57,31 @@ impl Ledger {
         key: CallerKey,
         quota: Quota,
         patience: Duration,
+        mut outcome: Reservation,
     ) -> Result<(SharedTaken, Duration), Duration> {
         let begun = Instant::now();
         let patience = patience.min(LONGEST_WAIT);
         let mut answered_by = None;
         loop {
             let left = patience.saturating_sub(begun.elapsed());
-            let wait = match self.table.reserve(key, quota, self.clock.now(), left, false) {
+            match outcome {
                 Reservation::Taken(taken, wait) => return Ok((taken, wait)),
-                Reservation::Refused(wait) => wait,
+                Reservation::Refused(wait) if wait >= left => return Err(wait),
+                Reservation::Refused(wait) => {
+                    sleep(wait.max(BETWEEN_ATTEMPTS).min(left)).await;
+                    answered_by = None;
+                }
                 Reservation::Ask(wait) => {
                     let Some(exchange) = &self.exchange else { return Err(wait) };
                     let deadline = *answered_by.get_or_insert_with(|| exchange.deadline());
-                    if exchange.round(deadline).await {
-                        continue;
+                    if !exchange.round(deadline).await {
+                        // Other requests do not wait for Redis either, until it answers again.
+                        self.set_connected(false);
                     }
-                    // Other requests do not wait for Redis either, until it answers again.
-                    self.set_connected(false);
-                    continue;
                 }
-            };
-            if wait >= left {
-                return Err(wait);
             }
-            sleep(wait.max(BETWEEN_ATTEMPTS).min(left)).await;
-            answered_by = None;
+            let left = patience.saturating_sub(begun.elapsed());
+            outcome = self.table.reserve(key, quota, self.clock.now(), left, false);
         }
     }
 

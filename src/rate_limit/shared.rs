@@ -119,7 +119,7 @@ impl SharedTable {
     }
 
     /// Takes one event, which may happen after a wait of at most `patience`. `first` is `false` if
-    /// the same request was told to ask before.
+    /// the same request was told to ask before, and has waited for the answer.
     pub fn reserve(
         &self,
         key: CallerKey,
@@ -177,7 +177,8 @@ impl SharedTable {
             return left.min(quota.burst());
         }
         let share = quota.share(replicas);
-        let owed = self.table.with(key, now, |word| share.debt(*word, now)) / share.interval();
+        let debt = self.table.with(key, now, |word| share.debt(*word, now));
+        let owed = debt.div_ceil(share.interval());
         quota.burst().saturating_sub(u32::try_from(owed).unwrap_or(u32::MAX))
     }
 

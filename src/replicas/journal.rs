@@ -16,7 +16,7 @@ const ASKED_AGAIN: Duration = Duration::from_secs(5);
 const MAX_REPLICAS: usize = 1000;
 
 /// The entries of all replicas, from the view of one.
-pub(super) struct Journal {
+pub struct Journal {
     me: ReplicaId,
     /// The number of this replica's last entry.
     last: u64,
@@ -35,16 +35,16 @@ pub(super) struct Journal {
 
 /// The meaning of an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// The message to apply.
-    pub(super) message: Option<Message>,
+    pub message: Option<Message>,
     /// `true` if an entry was lost: verdicts from before now must not be used.
-    pub(super) is_gap: bool,
+    pub is_gap: bool,
 }
 
 impl Journal {
     /// Creates the journal of a replica that starts.
-    pub(super) fn new(me: ReplicaId) -> Self {
+    pub fn new(me: ReplicaId) -> Self {
         Self {
             me,
             last: 0,
@@ -58,7 +58,7 @@ impl Journal {
     }
 
     /// Adds an entry of this replica, and returns its number.
-    pub(super) fn publish(&mut self, message: Message) -> u64 {
+    pub fn publish(&mut self, message: Message) -> u64 {
         self.last += 1;
         let entry = JournalEntry { from: self.me.clone(), number: self.last, message };
         self.pending.push_back(entry);
@@ -66,7 +66,7 @@ impl Journal {
     }
 
     /// Adds the request that all replicas publish again, unless there was one lately.
-    pub(super) fn ask_again(&mut self, now: Instant) {
+    pub fn ask_again(&mut self, now: Instant) {
         let is_due = self.asked_again.is_none_or(|at| now.duration_since(at) >= ASKED_AGAIN);
         if is_due {
             self.asked_again = Some(now);
@@ -75,24 +75,24 @@ impl Journal {
     }
 
     /// Returns the earliest entry that is not in the stream yet.
-    pub(super) fn pending(&self) -> Option<&JournalEntry> {
+    pub fn pending(&self) -> Option<&JournalEntry> {
         self.pending.front()
     }
 
     /// Returns the number of entries that are not in the stream yet.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.pending.len()
     }
 
     /// Records that the entry with this number is in the stream.
-    pub(super) fn published(&mut self, number: u64) {
+    pub fn published(&mut self, number: u64) {
         if self.pending.front().is_some_and(|entry| entry.number == number) {
             self.pending.pop_front();
         }
     }
 
     /// Takes an entry of the stream.
-    pub(super) fn read(&mut self, entry: JournalEntry) -> Found {
+    pub fn read(&mut self, entry: JournalEntry) -> Found {
         let JournalEntry { from, number, message } = entry;
         if from == self.me || number == 0 {
             return Found::default();
@@ -113,21 +113,21 @@ impl Journal {
     }
 
     /// Records that the stream was read to its end.
-    pub(super) fn loaded(&mut self) {
+    pub fn loaded(&mut self) {
         self.is_loaded = true;
     }
 
     /// Records that the stream is a new one, which is read from its start.
-    pub(super) fn new_epoch(&mut self) {
+    pub fn new_epoch(&mut self) {
         self.is_loaded = false;
         self.announced.clear();
     }
 
     /// Takes the beats of the other replicas. Returns `true` if one of them has published an entry
     /// that does not come.
-    pub(super) fn heard(&mut self, beats: &[Beat], now: Instant) -> bool {
+    pub fn heard<'a>(&mut self, beats: impl Iterator<Item = &'a Beat>, now: Instant) -> bool {
         let mut is_gap = false;
-        for beat in beats.iter().filter(|beat| beat.from != self.me) {
+        for beat in beats.filter(|beat| beat.from != self.me) {
             let known = self.accounted.get(&beat.from).copied().unwrap_or_default();
             if beat.last <= known {
                 self.announced.remove(&beat.from);
@@ -150,7 +150,7 @@ impl Journal {
     }
 
     /// Returns what this replica says of itself.
-    pub(super) fn beat(&self, version: &str) -> Beat {
+    pub fn beat(&self, version: &str) -> Beat {
         let published = self.pending.front().map_or(self.last, |entry| entry.number - 1);
         Beat {
             from: self.me.clone(),
@@ -161,20 +161,20 @@ impl Journal {
     }
 
     /// Forgets replicas that are gone: those that are not among `alive`.
-    pub(super) fn retain(&mut self, alive: impl Fn(&str) -> bool) {
+    pub fn retain(&mut self, alive: impl Fn(&str) -> bool) {
         // Entries of a replica that is gone may still come, so its number is kept while there are
         // few.
         if self.accounted.len() > MAX_REPLICAS / 2 {
             self.accounted.retain(|replica, _| alive(replica));
+            self.applied.retain(|replica, _| alive(replica));
         }
         self.announced.retain(|replica, _| alive(replica));
-        self.applied.retain(|replica, _| alive(replica));
     }
 
     /// Returns the number of the replicas in `beats` that have applied this entry of this replica.
-    pub(super) fn confirmed(&self, number: u64, beats: &[Beat]) -> usize {
+    pub fn confirmed<'a>(&self, number: u64, beats: impl Iterator<Item = &'a Beat>) -> usize {
         let applied = |beat: &&Beat| beat.applied.get(&self.me).is_some_and(|at| *at >= number);
-        beats.iter().filter(|beat| beat.from != self.me).filter(applied).count()
+        beats.filter(|beat| beat.from != self.me).filter(applied).count()
     }
 }
 
@@ -229,23 +229,32 @@ mod tests {
     fn an_entry_that_a_beat_announces_must_come_soon() {
         let (mut journal, now) = (loaded(), Instant::now());
         let later = now + ON_ITS_WAY;
-        assert!(!journal.heard(&[beat("a", 2)], now));
-        assert!(!journal.heard(&[beat("a", 2)], later - Duration::from_millis(1)));
-        assert!(journal.heard(&[beat("a", 2)], later));
-        assert!(!journal.heard(&[beat("a", 2)], later), "once");
+        assert!(!journal.heard([beat("a", 2)].iter(), now));
+        assert!(!journal.heard([beat("a", 2)].iter(), later - Duration::from_millis(1)));
+        assert!(journal.heard([beat("a", 2)].iter(), later));
+        assert!(!journal.heard([beat("a", 2)].iter(), later), "once");
         assert!(!journal.read(entry("a", 3)).is_gap, "what comes next is complete");
-        assert!(!journal.heard(&[beat("a", 3)], later));
+        assert!(!journal.heard([beat("a", 3)].iter(), later));
     }
 
     #[test]
     fn an_entry_counts_as_applied_only_if_it_was_read() {
         let (mut journal, now) = (loaded(), Instant::now());
         journal.read(entry("a", 1));
-        journal.heard(&[beat("a", 2)], now);
-        journal.heard(&[beat("a", 2)], now + ON_ITS_WAY);
+        journal.heard([beat("a", 2)].iter(), now);
+        journal.heard([beat("a", 2)].iter(), now + ON_ITS_WAY);
         assert_eq!(journal.beat("v").applied["a"], 1);
         journal.read(entry("a", 3));
         assert_eq!(journal.beat("v").applied["a"], 3);
+    }
+
+    /// Redis may lose the beats of all replicas for a moment.
+    #[test]
+    fn what_was_applied_is_not_forgotten_with_a_beat() {
+        let mut journal = loaded();
+        journal.read(entry("a", 1));
+        journal.retain(|_| false);
+        assert_eq!(journal.beat("v").applied["a"], 1);
     }
 
     #[test]
@@ -270,7 +279,7 @@ mod tests {
             Beat { applied, ..beat(from, 0) }
         };
         let beats = [with("a", 3), with("b", 2), with("me", 9), beat("c", 9)];
-        assert_eq!([2, 3, 4].map(|number| journal.confirmed(number, &beats)), [2, 1, 0]);
+        assert_eq!([2, 3, 4].map(|number| journal.confirmed(number, beats.iter())), [2, 1, 0]);
     }
 
     #[test]

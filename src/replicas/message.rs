@@ -11,24 +11,26 @@ use crate::identity::model::revocation::Revoked;
 use crate::sealing::{SealedKind, TokenKeys};
 
 /// The id of a replica, which is random and new with each start: 16 hexadecimal digits.
-pub(super) type ReplicaId = String;
+pub type ReplicaId = String;
 
 /// An entry of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct JournalEntry {
-    pub(super) from: ReplicaId,
+pub struct JournalEntry {
+    pub from: ReplicaId,
     /// The number of the entry among those of its replica, from 1.
-    pub(super) number: u64,
-    pub(super) message: Message,
+    pub number: u64,
+    pub message: Message,
 }
 
 /// The content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) enum Message {
-    /// Revocations: a new one, or those that still matter.
+pub enum Message {
+    /// A new revocation: an operator has revoked all of these.
     Revoked(Vec<RevocationMessage>),
+    /// Revocations that still matter, published again.
+    StillRevoked(Vec<RevocationMessage>),
     /// The replica may have missed an entry. All replicas publish what they know.
     Again,
 }
@@ -36,10 +38,10 @@ pub(super) enum Message {
 /// A revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RevocationMessage {
+pub struct RevocationMessage {
     what: What,
     /// The time of the revocation (Unix time, microseconds).
-    pub(super) at: u64,
+    pub at: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,18 +53,18 @@ enum What {
 /// The statement of a replica about itself, once a second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Beat {
-    pub(super) from: ReplicaId,
-    pub(super) version: String,
+pub struct Beat {
+    pub from: ReplicaId,
+    pub version: String,
     /// The number of the last entry that the replica has published.
-    pub(super) last: u64,
+    pub last: u64,
     /// The number of the last entry of each replica that this one has applied.
-    pub(super) applied: BTreeMap<ReplicaId, u64>,
+    pub applied: BTreeMap<ReplicaId, u64>,
 }
 
 impl RevocationMessage {
     /// Creates the message of a revocation.
-    pub(super) fn new(what: Revoked, at: u64) -> Self {
+    pub fn new(what: Revoked, at: u64) -> Self {
         let what = match what {
             Revoked::Secret(secret) => What::Secret(secret.to_bytes()),
             Revoked::Credential(fingerprint) => What::Credential(fingerprint.to_bytes()),
@@ -71,7 +73,7 @@ impl RevocationMessage {
     }
 
     /// Returns the object of the revocation.
-    pub(super) fn what(&self) -> Revoked {
+    pub fn what(&self) -> Revoked {
         match self.what {
             What::Secret(bytes) => Revoked::Secret(SecretId::from_bytes(bytes)),
             What::Credential(bytes) => Revoked::Credential(Fingerprint::from_bytes(bytes)),
@@ -80,17 +82,13 @@ impl RevocationMessage {
 }
 
 /// Seals an entry or a beat. `context` tells the kinds apart.
-pub(super) fn seal(keys: &TokenKeys, context: &str, message: &impl Serialize) -> Option<String> {
+pub fn seal(keys: &TokenKeys, context: &str, message: &impl Serialize) -> Option<String> {
     let bytes = Zeroizing::new(serde_json::to_vec(message).ok()?);
     Some(keys.seal_bytes(SealedKind::Message, context, bytes)?.to_string())
 }
 
 /// Opens an entry or a beat. `None` if no gate with one of these keys wrote it.
-pub(super) fn open<T: DeserializeOwned>(
-    keys: &TokenKeys,
-    context: &str,
-    sealed: &[u8],
-) -> Option<T> {
+pub fn open<T: DeserializeOwned>(keys: &TokenKeys, context: &str, sealed: &[u8]) -> Option<T> {
     let bytes = keys.open_bytes(SealedKind::Message, context, str::from_utf8(sealed).ok()?)?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
+use super::Replicas;
 use super::message::{self, Beat, JournalEntry, Message, RevocationMessage};
-use super::{MAX_REPLICAS, Replicas, SILENT};
+use super::view::{Heard, ReplicaStream, StreamPlaces};
 use crate::metrics::Metrics;
 use crate::rate_limit::shared::Bell;
 use crate::redis_link::{RedisAway, StreamEntry};
@@ -19,12 +20,6 @@ const BLOCK: Duration = Duration::from_millis(500);
 
 /// The largest number of entries that are read in one call.
 const ENTRIES: usize = 500;
-
-/// The largest number of revocations in one entry.
-const IN_ONE_ENTRY: usize = 200;
-
-/// The shortest time between two times at which a replica publishes all that it knows.
-const PUBLISHED_ALL: Duration = Duration::from_secs(2);
 
 /// The contexts of sealed entries and beats.
 const ENTRY: &str = "entry";
@@ -41,6 +36,8 @@ impl Replicas {
 
     /// Tells the others that this replica ends, so that they need not wait for its beat.
     pub async fn leave(&self) {
+        let mut has_left = self.has_left.lock().await;
+        *has_left = true;
         let _ = self.beat_once("").await;
     }
 
@@ -54,13 +51,18 @@ impl Replicas {
                 }
                 continue;
             }
-            self.add_all();
+            self.view().add_all(|| self.revoker.revocations(), Instant::now());
             self.publish_pending().await;
+            let has_left = self.has_left.lock().await;
+            if *has_left {
+                return;
+            }
             let keys = self.keys();
-            let beat = self.state().journal.beat(env!("CARGO_PKG_VERSION"));
+            let beat = self.view().journal().beat(env!("CARGO_PKG_VERSION"));
             if let Some(sealed) = message::seal(&keys, SAYS, &beat) {
                 let _ = self.beat_once(&sealed).await;
             }
+            drop(has_left);
             tokio::select! {
                 _ = timeout(BEAT, self.news.notified()) => {}
                 _ = up.changed() => {}
@@ -71,7 +73,7 @@ impl Replicas {
     async fn publish_pending(&self) {
         loop {
             let keys = self.keys();
-            let next = self.state().journal.pending().cloned();
+            let next = self.view().journal().pending().cloned();
             let Some(entry) = next else { return };
             let Some(sealed) = message::seal(&keys, ENTRY, &entry) else { return };
             let stream = [self.key("revocations")];
@@ -82,7 +84,7 @@ impl Replicas {
             if done.is_err() {
                 return;
             }
-            self.state().journal.published(entry.number);
+            self.view().journal().published(entry.number);
         }
     }
 
@@ -102,61 +104,38 @@ impl Replicas {
 
     /// Takes the beats of all replicas: three texts each.
     fn hear(&self, fields: &[Vec<u8>], epoch: &str) {
-        let (keys, now) = (self.keys(), Instant::now());
-        let mut beats = Vec::new();
-        let mut alive = 0;
-        let mut live = 0;
-        for field in fields.chunks_exact(3).take(MAX_REPLICAS) {
-            let [id, age, sealed] = field else { continue };
-            let age = str::from_utf8(age).ok().and_then(|age| age.parse().ok());
-            let Some(age) = age.map(Duration::from_millis) else { continue };
-            // A replica whose beat cannot be opened has a newer key, which this one has not read
-            // yet. It has its share all the same.
-            alive += 1;
-            live += u32::from(age < SILENT);
+        let keys = self.keys();
+        let told = fields.chunks_exact(3).filter_map(|field| {
+            let [id, age, sealed] = field else { return None };
+            let age = str::from_utf8(age).ok().and_then(|age| age.parse().ok())?;
             let beat = message::open::<Beat>(&keys, SAYS, sealed);
-            if let Some(beat) = beat.filter(|beat| beat.from.as_bytes() == &**id) {
-                beats.push((beat, age));
-            }
-        }
-        let heard: Vec<_> = beats.iter().map(|(beat, _)| beat.clone()).collect();
-        let (is_gap, is_new_epoch) = {
-            let mut state = self.state();
-            let is_gap = state.journal.heard(&heard, now);
-            let is_new_epoch = state.epoch.as_deref().is_some_and(|known| known != epoch);
-            if is_new_epoch {
-                state.journal.new_epoch();
-                state.epochs += 1;
-            }
-            state.epoch = Some(epoch.to_owned());
-            state.alive = usize::try_from(alive).unwrap_or(1).max(1);
-            state.journal.retain(|id| heard.iter().any(|beat| beat.from == id));
-            (state.heard, state.told) = (beats, now);
-            if is_gap {
-                state.journal.ask_again(now);
-            }
-            (is_gap, is_new_epoch)
-        };
-        self.shared.exchange.set_replicas(alive.max(1), live.max(1));
-        self.shared.accounts.set_replicas(alive.max(1));
-        self.shared.guards.set_replicas(alive.max(1));
+            let beat = beat.filter(|beat| beat.from.as_bytes() == &**id).map(Arc::new);
+            Some((Duration::from_millis(age), beat))
+        });
+        let Heard { alive, live, is_gap, is_new_epoch } =
+            self.view().hear(told, epoch, Instant::now());
+        self.shared.exchange.set_replicas(alive, live);
+        self.shared.accounts.set_replicas(alive);
+        self.shared.guards.set_replicas(alive);
         if is_gap {
             self.drop_verdicts("a message of another replica was lost");
         }
         if is_new_epoch {
             self.drop_verdicts("redis has lost its data");
-            self.publish_all();
+            self.news.notify_one();
         }
         self.beats.send_modify(|beats| *beats = beats.wrapping_add(1));
     }
 
-    /// Reads the streams of revocations and of bells.
+    /// Reads the streams of revocations, of refusals and of bells.
     async fn read(self: Arc<Self>) {
         let mut up = self.shared.link.subscribe();
         let (revocations, bells) = (self.key("revocations"), self.key("bells"));
-        let mut epochs = self.state().epochs;
-        let mut last = ["0-0".to_owned(), "$".to_owned()];
-        let mut is_first = true;
+        let refusals = self.shared.verdicts.refusals();
+        let streams = [&revocations, &refusals, &bells].map(String::clone);
+        let mut places = StreamPlaces::new(self.view().epochs());
+        // Bells from before the start were for the replicas of that time.
+        let mut hears_bells = false;
         loop {
             if !*up.borrow_and_update() {
                 if up.changed().await.is_err() {
@@ -164,63 +143,66 @@ impl Replicas {
                 }
                 continue;
             }
-            let current = self.state().epochs;
-            if current != epochs {
-                (epochs, is_first) = (current, true);
-                last = ["0-0".to_owned(), "$".to_owned()];
-            }
-            let [of_revocations, of_bells] = last.clone();
-            let after = [(revocations.clone(), of_revocations), (bells.clone(), of_bells)];
+            let epochs = self.view().epochs();
+            let (last, is_first) = places.after(epochs);
+            let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
-            let block = if is_first { Duration::from_millis(1) } else { BLOCK };
+            let block = if is_first { Duration::ZERO } else { BLOCK };
             let Ok(entries) = self.shared.link.read_streams(&after, ENTRIES, block).await else {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            if entries.is_empty() && is_first {
-                is_first = false;
-                self.state().journal.loaded();
+            if entries.iter().all(|entry| entry.stream != revocations) && places.end() {
+                self.view().loaded(Instant::now());
+                self.news.notify_one();
             }
+            let bells_left =
+                entries.iter().filter(|entry| entry.stream == bells).count() >= ENTRIES;
             for entry in entries {
                 let StreamEntry { stream, id, fields } = entry;
                 let value = fields.into_iter().next().map(|(_, value)| value).unwrap_or_default();
-                let [of_revocations, of_bells] = &mut last;
                 if stream == revocations {
-                    *of_revocations = id;
+                    places.read(ReplicaStream::Revocations, id);
                     self.take(&value);
+                } else if stream == refusals {
+                    places.read(ReplicaStream::Refusals, id);
+                    self.revoker.learn_refusal(&value);
                 } else {
-                    *of_bells = id;
-                    if let Some(bell) = str::from_utf8(&value).ok().and_then(Bell::read) {
+                    places.read(ReplicaStream::Bells, id);
+                    let bell = str::from_utf8(&value).ok().filter(|_| hears_bells);
+                    if let Some(bell) = bell.and_then(Bell::read) {
                         self.shared.accounts.hear(&bell);
                         self.shared.exchange.wake();
                     }
                 }
             }
+            hears_bells |= !bells_left;
         }
     }
 
     /// Takes an entry of the stream of revocations. What no gate has written is skipped.
     fn take(&self, sealed: &[u8]) {
         let Some(entry) = message::open::<JournalEntry>(&self.keys(), ENTRY, sealed) else {
+            self.view().could_not_open();
             return;
         };
-        let found = {
-            let mut state = self.state();
-            let found = state.journal.read(entry);
-            if found.is_gap {
-                state.journal.ask_again(Instant::now());
-            }
-            found
-        };
+        let found = self.view().take(entry, Instant::now());
         match found.message {
             None => return,
-            Some(Message::Again) => self.publish_all(),
+            Some(Message::Again) => {}
             Some(Message::Revoked(revocations)) => {
-                let is_new = |revocation: &RevocationMessage| {
-                    self.revoker.learn_revocation(revocation.what(), revocation.at)
+                for revocation in revocations {
+                    self.revoker.learn_revocation(revocation.what(), revocation.at);
+                }
+                tracing::warn!("an operator has revoked a credential at another replica");
+            }
+            Some(Message::StillRevoked(revocations)) => {
+                let is_new = |revocation: &&RevocationMessage| {
+                    self.revoker.learn_revocation_again(revocation.what(), revocation.at)
                 };
-                if revocations.iter().filter(|revocation| is_new(revocation)).count() > 0 {
-                    tracing::warn!("an operator has revoked a credential at another replica");
+                let learned = revocations.iter().filter(is_new).count();
+                if learned > 0 {
+                    tracing::warn!(learned, "the gate was told of earlier revocations");
                 }
             }
         }
@@ -229,27 +211,6 @@ impl Replicas {
         }
         // The replica that waits for the confirmation learns of it at once.
         self.news.notify_one();
-    }
-
-    /// Publishes all revocations that this replica knows, with one of the next beats.
-    fn publish_all(&self) {
-        self.state().publishes_all = true;
-        self.news.notify_one();
-    }
-
-    /// Adds all revocations to those that wait, if it is time.
-    fn add_all(&self) {
-        let known = self.revoker.revocations();
-        let (mut state, now) = (self.state(), Instant::now());
-        let was_lately = |at| now.duration_since(at) < PUBLISHED_ALL;
-        if !state.publishes_all || state.published_all.is_some_and(was_lately) {
-            return;
-        }
-        (state.publishes_all, state.published_all) = (false, Some(now));
-        for some in known.chunks(IN_ONE_ENTRY) {
-            let some = some.iter().map(|(what, at)| RevocationMessage::new(*what, *at)).collect();
-            state.journal.publish(Message::Revoked(some));
-        }
     }
 
     /// Returns a key in the slot of a cluster that all replicas use together.

@@ -191,7 +191,8 @@ impl Live {
         self.newest.subscribe()
     }
 
-    pub(super) fn replicas(&self) -> Option<&Arc<Replicas>> {
+    /// Returns the replicas of the gate, this one among them; `None` without Redis.
+    pub fn replicas(&self) -> Option<&Arc<Replicas>> {
         self.replicas.as_ref()
     }
 

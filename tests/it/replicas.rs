@@ -1,9 +1,21 @@
 //! Several gates that act as one, over a real Redis.
 
+mod alone;
+mod flood;
+mod gaps;
 mod guards;
+mod idle;
 #[path = "../simulation/lease_model.rs"]
 mod lease_model;
 mod lease_script;
+mod logins;
+mod memory;
+mod put_back;
+mod relay;
+mod rotation;
+mod shapes;
+mod uploads;
+mod verdicts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,10 +38,12 @@ const KEY: &str = "ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=";
 const OPERATOR: &str = "operator-token-of-the-replicas";
 
 /// Gates that share a Redis and a GitLab.
-struct Replicas {
+struct Replicas<R = RedisServer> {
     gates: Vec<TestGate>,
     gitlab: GitLab,
-    redis: RedisServer,
+    redis: R,
+    /// The lines of `redis` in the config of each gate.
+    link: String,
 }
 
 impl Replicas {
@@ -42,39 +56,50 @@ impl Replicas {
     /// other.
     async fn start_as(count: usize, setup: impl Fn() -> Setup) -> Self {
         let redis = RedisServer::start(&[]);
+        let link = url(&redis);
+        Self::start_over(redis, link, count, setup).await
+    }
+}
+
+impl<R> Replicas<R> {
+    /// Starts gates over a Redis of any arrangement, which `link` describes in the config.
+    async fn start_over(redis: R, link: String, count: usize, setup: impl Fn() -> Setup) -> Self {
         let gitlab = GitLab::start(listener()).unwrap();
         gitlab.ledger().keep();
-        let mut gates = Vec::new();
+        let mut replicas = Self { gates: Vec::new(), gitlab, redis, link };
         for _ in 0..count {
-            let setup = Setup {
-                shared: Some((redis.port, gitlab.address())),
-                tokens: vec!["key_file: key"],
-                admin: vec!["token_file: operator"],
-                files: vec![("key", KEY), ("operator", OPERATOR)],
-                ..setup()
-            };
-            gates.push(TestGate::start(setup).await);
+            let gate = TestGate::start(replicas.with(setup())).await;
+            replicas.gates.push(gate);
         }
-        let replicas = Self { gates, gitlab, redis };
-        let end = Instant::now() + PATIENCE;
-        for gate in &replicas.gates {
-            while known(gate).await != count {
-                assert!(Instant::now() < end, "the gates do not find each other");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
+        replicas.until_known(count).await;
         replicas
+    }
+
+    /// Returns the setup of a gate among these.
+    fn with(&self, setup: Setup) -> Setup {
+        Setup {
+            shared: Some((self.link.clone(), self.gitlab.address())),
+            tokens: setup.tokens.into_iter().chain(["key_file: key"]).collect(),
+            admin: vec!["token_file: operator"],
+            files: [("key", KEY), ("operator", OPERATOR)].into_iter().chain(setup.files).collect(),
+            ..setup
+        }
+    }
+
+    /// Waits until every gate knows this number of replicas.
+    async fn until_known(&self, count: usize) {
+        for (number, gate) in self.gates.iter().enumerate() {
+            let what = format!("gate {number} knows {count} replicas");
+            soon(&what, async || known(gate).await == count).await;
+        }
     }
 
     /// Waits until every gate says that Redis is up, or away.
     async fn until_redis_is(&self, up: bool) {
         let wanted = format!("\nmoorgate_redis_up {}\n", u8::from(up));
-        let end = Instant::now() + PATIENCE;
         for gate in &self.gates {
-            while !gate.admin("/metrics").await.body.contains(&wanted) {
-                assert!(Instant::now() < end, "redis_up does not become {}", u8::from(up));
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            let is_so = async || gate.admin("/metrics").await.body.contains(&wanted);
+            soon(&format!("redis_up is {}", u8::from(up)), is_so).await;
         }
     }
 
@@ -84,6 +109,20 @@ impl Replicas {
 
     async fn login(&self, gate: usize) -> u16 {
         self.gates[gate].get("/v2/", Some(PERSON)).await.status
+    }
+}
+
+/// Returns the line of `redis` for one server.
+fn url(redis: &RedisServer) -> String {
+    format!("url: redis://127.0.0.1:{}", redis.port)
+}
+
+/// Waits until a condition holds.
+async fn soon(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < end, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -221,24 +260,7 @@ async fn a_revocation_while_redis_is_away_is_sent_later() {
     assert_eq!(answer, serde_json::json!({ "revoked": true, "replicas": 1 }));
     assert_eq!((replicas.login(0).await, replicas.login(1).await), (401, 200));
     replicas.redis.restart();
-    let end = Instant::now() + PATIENCE;
-    while replicas.login(1).await != 401 {
-        assert!(Instant::now() < end, "the revocation does not arrive");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A gate that starts later must be told of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn revocations_are_written_again_when_redis_has_lost_its_data() {
-    let replicas = Replicas::start(2, &[]).await;
-    revoke(&replicas.gates[0], PERSON.1).await;
-    assert_eq!(replicas.redis.ask(&["FLUSHALL"]), "OK");
-    let end = Instant::now() + PATIENCE;
-    while replicas.redis.ask(&["XLEN", "moorgate:{gates}:revocations"]) == "0" {
-        assert!(Instant::now() < end, "the revocation is not written again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    soon("the revocation arrives", async || replicas.login(1).await == 401).await;
 }
 
 /// What an attacker does to the verdicts in Redis lets no caller in.

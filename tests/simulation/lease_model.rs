@@ -2,7 +2,7 @@
 //! (`src/rate_limit/shared/lease_script.lua`): the same rules in Rust, in memory. A test in
 //! `tests/it/replicas` compares both, answer by answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use moorgate::rate_limit::shared::{Bell, LeaseAnswer, LeaseQuestion};
@@ -11,8 +11,8 @@ use moorgate::rate_limit::shared::{Bell, LeaseAnswer, LeaseQuestion};
 #[derive(Clone, Default)]
 pub(crate) struct LeaseModel {
     clock: Option<(f64, f64)>,
-    buckets: BTreeMap<String, Bucket>,
-    /// The bells since the start, the latest last.
+    buckets: HashMap<String, Bucket>,
+    /// The bells that were not taken out yet, the latest last.
     pub(crate) bells: Vec<Bell>,
 }
 
@@ -37,7 +37,6 @@ impl LeaseModel {
         questions: &[(char, LeaseQuestion)],
     ) -> Vec<LeaseAnswer> {
         let v = self.tick(now);
-        self.buckets.retain(|_, bucket| bucket.expires > now);
         questions
             .iter()
             .map(|(limit, question)| self.answer(now, v, replica, (alive, live), *limit, question))
@@ -71,7 +70,7 @@ impl LeaseModel {
         let name = question.name(limit);
         let (quota, want, give) = (question.quota, question.want, question.give);
         let (interval, burst) = (quota.interval() as f64 / 1000.0, f64::from(quota.burst()));
-        let known = self.buckets.get(&name).cloned();
+        let known = self.buckets.remove(&name).filter(|bucket| bucket.expires > now);
         if known.is_none() && question.joins.is_none() {
             return NONE;
         }
@@ -100,7 +99,6 @@ impl LeaseModel {
             f64::from(want) + others().map(|(_, (wanted, _))| f64::from(*wanted)).sum::<f64>();
         let is_idle = want == 0 && give == 0 && question.joins.is_none() && others().count() == 0;
         if is_idle && bucket.level >= cap(bucket.members) {
-            self.buckets.remove(&name);
             return NONE;
         }
         if let Some(joins) = question.joins
@@ -113,7 +111,10 @@ impl LeaseModel {
             }
         }
         bucket.level = (bucket.level + f64::from(give)).min(cap(bucket.members));
-        bucket.wanted.insert(replica.to_owned(), (want, v));
+        match bucket.wanted.get_mut(replica) {
+            Some(wanted) => *wanted = (want, v),
+            None => drop(bucket.wanted.insert(replica.to_owned(), (want, v))),
+        }
         let mut granted = 0.0;
         if want > 0 && bucket.level >= 1.0 {
             granted = f64::from(want);

@@ -14,7 +14,7 @@ use crate::identity::guard::breaker::{Admission, BreakerChange, OPEN_FOR, Questi
 use crate::identity::guard::failed_logins::Search;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::identity::provider::common::log_topic::LogTopic;
-use crate::identity::shared_verdicts::{Lookup, SharedAnswer, SharedProvider};
+use crate::identity::shared_verdicts::{Lookup, SharedAnswer};
 
 /// The limit on a question under way, as a multiple of the provider's `timeout`. Each exchange with
 /// a server may take the whole `timeout`; the rest is for the steps before it, such as reserving a
@@ -59,10 +59,14 @@ impl SharedState {
                 asking.ask(&question, last).await;
                 // No caller waits until the other replicas know.
                 let verdict = asking.answer.as_ref().map(|answer| answer.verdict.clone());
+                let begun = asking.begun;
                 drop((asking, place));
                 if let Some(claim) = claim {
                     let verdict = verdict.unwrap_or(Verdict::Unavailable);
-                    claim.put(&verdict, shared.cache.limits()).await;
+                    let secrets = || shared.secrets(&question.credential);
+                    if !claim.put(&verdict, shared.cache.limits(), secrets).await {
+                        shared.cache.forget_before(question.secret, begun);
+                    }
                 }
             }
         }));
@@ -91,13 +95,16 @@ impl Asking<'_> {
     /// Looks for a verdict that another replica has asked for.
     async fn learn(&mut self, question: &Question) -> Lookup {
         let (cache, asked) = (&self.shared.cache, &self.asked);
-        let (Some(shared), Some(id)) = (&self.shared.shared_verdicts, &self.provider.shared_id)
+        let (Some(shared), Some(provider)) = (&self.shared.shared_verdicts, self.provider.shared())
         else {
             return Lookup::Ask(None);
         };
-        let depends = self.provider.depends_on();
-        let provider = SharedProvider { id, name: &self.provider.name, depends };
+        let revoked = question.revocation.moment.map(|moment| moment.at);
         let learn = |learned, at| {
+            // Replicas hear of a revocation one after the other.
+            if revoked.is_some_and(|revoked| at <= revoked) {
+                return false;
+            }
             match learned {
                 SharedAnswer::Verdict(verdict) => cache.learn(asked, at, &verdict),
                 SharedAnswer::OtherRefused => cache.learn_other_refused(asked, at),

@@ -16,6 +16,7 @@ use crate::identity::model::keyed_hash::DependsOn;
 use crate::identity::model::{Question, Verdict};
 use crate::identity::provider::AnyProvider;
 use crate::identity::provider::common::log_topic::LogTopic;
+use crate::identity::shared_verdicts::SharedProvider;
 use crate::log_throttle::LogThrottle;
 
 /// The largest number of concurrent questions to one provider. A question goes on when its caller
@@ -130,6 +131,12 @@ impl ManagedProvider {
     /// Returns the number of left-out lines on this topic if a line may be logged now.
     pub(super) fn log_line(&self, topic: LogTopic) -> Option<u64> {
         self.log_throttle.line(&topic, Instant::now()).map(|left_out| left_out.same)
+    }
+
+    /// Returns the provider as all replicas know it. `None` if they do not share its verdicts.
+    pub(super) fn shared(&self) -> Option<SharedProvider<'_>> {
+        let id = self.shared_id.as_ref()?;
+        Some(SharedProvider { id, name: &self.name, depends: self.depends_on() })
     }
 
     /// Returns whether the provider may be shown this credential. Without a list, it may be shown

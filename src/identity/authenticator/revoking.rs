@@ -6,7 +6,7 @@ use super::Authenticator;
 use super::lookup::SharedState;
 use crate::identity::model::Question;
 use crate::identity::model::credential::Credential;
-use crate::identity::model::keyed_hash::{HashKey, KnownAs};
+use crate::identity::model::keyed_hash::{HashKey, KnownAs, SecretId};
 use crate::identity::model::revocation::{Moment, Revocation, Revoked};
 
 /// The revocations of a gate, which last as long as the process.
@@ -16,9 +16,7 @@ pub struct Revoker(Arc<SharedState>);
 impl Revoker {
     /// Returns what a revocation of this secret is about: the secret as each replica may know it.
     pub fn revocable(&self, credential: &Credential) -> Vec<Revoked> {
-        let others = self.0.other_keys();
-        let secret = |key: &HashKey| Revoked::Secret(key.of_credential(credential).secret);
-        [&self.0.key].into_iter().chain(&*others).map(secret).collect()
+        self.0.secrets(credential).into_iter().map(Revoked::Secret).collect()
     }
 
     /// Revokes a secret or a credential now: makes all earlier verdicts about it invalid, and
@@ -34,15 +32,31 @@ impl Revoker {
     }
 
     /// Takes over a revocation that an operator sent to another replica at this Unix time, in
-    /// microseconds. Returns whether it was new.
-    pub fn learn_revocation(&self, what: Revoked, unix_micros: u64) -> bool {
-        let moment = Moment { unix_micros, ..Moment::now() };
-        self.0.revocations.learn(what, moment)
+    /// microseconds.
+    pub fn learn_revocation(&self, what: Revoked, unix_micros: u64) {
+        self.0.revocations.revoke(what, Moment { unix_micros, ..Moment::now() });
+    }
+
+    /// Takes over a revocation that a replica has published again. Returns whether it was new.
+    pub fn learn_revocation_again(&self, what: Revoked, unix_micros: u64) -> bool {
+        self.0.revocations.learn_again(what, Moment { unix_micros, ..Moment::now() })
     }
 
     /// Returns all revocations, with their Unix times in microseconds.
     pub fn revocations(&self) -> Vec<(Revoked, u64)> {
         self.0.revocations.all()
+    }
+
+    /// Takes a message of the stream of refusals: drops the answers that another replica has found
+    /// to be void.
+    pub fn learn_refusal(&self, sealed: &[u8]) {
+        let shared = self.0.shared_verdicts.as_ref();
+        let Some((secrets, at)) = shared.and_then(|shared| shared.read_refusal(sealed)) else {
+            return;
+        };
+        for secret in secrets {
+            self.0.cache.forget_before(secret, at);
+        }
     }
 
     /// Drops all verdicts, because a revocation may have been missed.
@@ -93,6 +107,13 @@ impl SharedState {
             }
         }
         found
+    }
+
+    /// Returns the hashes of the secret under all keys that a replica may hash it with.
+    pub(super) fn secrets(&self, credential: &Credential) -> Vec<SecretId> {
+        let others = self.other_keys();
+        let keys = [&self.key].into_iter().chain(&*others);
+        keys.map(|key| key.of_credential(credential).secret).collect()
     }
 
     fn other_keys(&self) -> Arc<[HashKey]> {

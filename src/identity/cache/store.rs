@@ -173,6 +173,14 @@ impl Stores {
         });
     }
 
+    /// Drops the positive answers about the secret to questions up to `at`.
+    pub(super) fn forget_before(&self, secret: SecretId, at: Instant) {
+        if self.verified.with(secret, |_| ()).is_some() {
+            self.verified
+                .change(secret, |known| known?.without(|answer| !answer.is_newer_than(at)));
+        }
+    }
+
     /// Drops all answers.
     pub(super) fn clear(&self) {
         self.verified.change_all(|_| None);

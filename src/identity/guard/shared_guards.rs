@@ -209,7 +209,7 @@ impl SharedGuards {
             IpAddr::V6(address) => address.octets().to_vec(),
         };
         let credential = key.credential(&question.credential).to_bytes();
-        let stamp = question.revocation.stamp.unwrap_or_default().to_le_bytes();
+        let stamp = question.revocation.stamp().to_le_bytes();
         let name = key.tagged(b"address", &[&address]);
         let base = format!("{}:{{{name}}}", self.link.prefix());
         let pair = key.tagged(b"login", &[&address, &credential, &stamp]);

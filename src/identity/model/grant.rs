@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::packed_scopes::PackedScopes;
 use super::tag_rules::TagRules;
@@ -97,6 +97,11 @@ impl UpstreamToken {
     /// Returns the token.
     pub fn secret(&self) -> &SecretString {
         &self.0
+    }
+
+    /// Returns whether the texts are equal, even if they come from different answers.
+    pub fn has_text_of(&self, other: &Self) -> bool {
+        self.secret().expose_secret() == other.secret().expose_secret()
     }
 }
 

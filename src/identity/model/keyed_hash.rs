@@ -188,14 +188,14 @@ impl HashKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(provider);
         hasher.update(&credential);
-        hasher.update(&question.revocation.stamp.unwrap_or_default().to_le_bytes());
+        hasher.update(&question.revocation.stamp().to_le_bytes());
         what_the_answer_depends_on(&mut hasher, depends, question);
         let id = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(b"credential");
         hasher.update(provider);
         hasher.update(&credential);
-        hasher.update(&question.revocation.stamp.unwrap_or_default().to_le_bytes());
+        hasher.update(&question.revocation.stamp().to_le_bytes());
         let credential = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
         SharedQuestionId { secret: group.unwrap_or(id), question: id, credential }
     }

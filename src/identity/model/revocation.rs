@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::keyed_hash::{Fingerprint, KnownAs, SecretId};
 use super::unix_time::unix_micros;
@@ -19,6 +19,11 @@ use super::unix_time::unix_micros;
 /// The largest number of revocations that are kept individually, at about 80 bytes each. Beyond it,
 /// the oldest one is dropped and its instant applies to every credential.
 const MAX_REVOCATIONS: usize = 10_000;
+
+/// The largest difference between the clocks of gates that are told of a revocation. A gate token
+/// is refused if it was sealed up to this time after the revocation: it may come from a gate whose
+/// clock is fast, or from before a clock was set back.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(10);
 
 /// All revocations.
 #[derive(Default)]
@@ -73,11 +78,9 @@ pub struct Revocation {
     /// The number of the last revocation of the credential, which makes questions before it differ
     /// from questions after it. `None` if the credential was not revoked.
     pub number: Option<u64>,
-    /// The time of the last revocation of the credential.
+    /// The instant at which the gate was told of that revocation, and the latest time at which the
+    /// credential was revoked, by the clocks of all replicas.
     pub moment: Option<Moment>,
-    /// The identifier of the last revocation at all replicas. `None` if the credential was not
-    /// revoked.
-    pub stamp: Option<u64>,
     /// The time up to which all answers about all credentials are void.
     pub floor: Option<Moment>,
 }
@@ -86,30 +89,50 @@ impl Revocation {
     /// Returns the later of two revocations of one credential.
     #[must_use]
     pub fn or_later(self, other: Self) -> Self {
-        if other.number > self.number { other } else { self }
+        let (mut later, earlier) =
+            if other.number > self.number { (other, self) } else { (self, other) };
+        if let (Some(moment), Some(earlier)) = (&mut later.moment, earlier.moment) {
+            moment.unix_micros = moment.unix_micros.max(earlier.unix_micros);
+        }
+        later
+    }
+
+    /// Returns the identifier of the revocations at all replicas, 0 if there is none.
+    pub fn stamp(&self) -> u64 {
+        self.moment.map_or(0, |moment| moment.unix_micros)
     }
 
     /// Returns whether a gate token of the credential that was sealed at this time (Unix time,
     /// microseconds) is refused.
     pub fn refuses_sealed_at(&self, unix_micros: u64) -> bool {
-        [self.moment, self.floor]
-            .into_iter()
-            .flatten()
-            .any(|revoked| unix_micros <= revoked.unix_micros)
+        self.sealed_before_at_latest().is_some_and(|latest| unix_micros <= latest)
+    }
+
+    /// Returns the time for a gate token of the credential that is sealed now (Unix time,
+    /// microseconds). The gate knows these revocations, so they do not refuse the token.
+    pub fn seals_at(&self, now: u64) -> u64 {
+        self.sealed_before_at_latest().map_or(now, |latest| now.max(latest.saturating_add(1)))
+    }
+
+    /// Returns the latest time of a gate token that may have been sealed before the revocations.
+    fn sealed_before_at_latest(&self) -> Option<u64> {
+        let differ = u64::try_from(CLOCKS_DIFFER.as_micros()).unwrap_or(u64::MAX);
+        let moments = [self.moment, self.floor].into_iter().flatten();
+        moments.map(|revoked| revoked.unix_micros.saturating_add(differ)).max()
     }
 }
 
 impl Revocations {
-    /// Takes over a revocation that another replica has published. Returns `false` if it is known
-    /// already, or a later one of the same.
-    pub fn learn(&self, what: Revoked, moment: Moment) -> bool {
+    /// Takes over a revocation that another replica has published, and perhaps not for the first
+    /// time. Returns `false` if it is known already, or a later one of the same.
+    pub fn learn_again(&self, what: Revoked, moment: Moment) -> bool {
         let is_known = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             let known = table.revoked.get(&what);
             known.is_some_and(|(_, known)| known.unix_micros >= moment.unix_micros)
         };
         if !is_known {
-            self.revoke(what, moment);
+            self.add(what, moment);
         }
         !is_known
     }
@@ -120,12 +143,24 @@ impl Revocations {
         table.revoked.iter().map(|(what, (_, moment))| (*what, moment.unix_micros)).collect()
     }
 
-    /// Revokes a secret or a credential now.
-    pub fn revoke(&self, what: Revoked, now: Moment) {
+    /// Revokes a secret or a credential, here or at another replica, whose clock may differ.
+    pub fn revoke(&self, what: Revoked, moment: Moment) {
+        let known = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            table.revoked.get(&what).map(|(_, known)| known.unix_micros)
+        };
+        // Of two revocations that two replicas heard in a different order, each makes the other
+        // later, so both replicas come to the same time.
+        let unix_micros = known
+            .map_or(moment.unix_micros, |known| known.max(moment.unix_micros).saturating_add(1));
+        self.add(what, Moment { unix_micros, ..moment });
+    }
+
+    fn add(&self, what: Revoked, moment: Moment) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.latest += 1;
         let number = table.latest;
-        table.revoked.insert(what, (number, now));
+        table.revoked.insert(what, (number, moment));
         if table.revoked.len() > MAX_REVOCATIONS {
             let oldest =
                 table.revoked.iter().min_by_key(|(_, (number, _))| *number).map(|(what, _)| *what);
@@ -147,18 +182,12 @@ impl Revocations {
             return Revocation::default();
         }
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let of = |what| table.revoked.get(&what).copied();
-        let found = [
-            of(Revoked::Secret(credential.secret)),
-            of(Revoked::Credential(credential.fingerprint)),
-        ];
-        let latest = found.into_iter().flatten().max_by_key(|(number, _)| *number);
-        Revocation {
-            number: latest.map(|(number, _)| number),
-            moment: latest.map(|(_, moment)| moment),
-            stamp: latest.map(|(_, moment)| moment.unix_micros),
-            floor: table.floor,
-        }
+        let of = |what| {
+            let found = table.revoked.get(&what).copied().unzip();
+            Revocation { number: found.0, moment: found.1, floor: table.floor }
+        };
+        of(Revoked::Secret(credential.secret))
+            .or_later(of(Revoked::Credential(credential.fingerprint)))
     }
 }
 
@@ -211,18 +240,60 @@ mod tests {
         assert!(!of("a").refuses_sealed_at(0));
         revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), moment(1000));
         revocations.revoke(Revoked::Credential(known_as(&key, "a", "x").fingerprint), moment(2000));
-        for (sealed, a, b) in
-            [(999, true, true), (1000, true, true), (1001, true, false), (2000, true, false)]
-        {
+        // Another gate, whose clock is fast, may have sealed a token before the revocation.
+        const DIFFER: u64 = 10_000_000;
+        for (sealed, a, b) in [
+            (999, true, true),
+            (1000 + DIFFER, true, true),
+            (1001 + DIFFER, true, false),
+            (2000 + DIFFER, true, false),
+        ] {
             assert_eq!(
                 (of("a").refuses_sealed_at(sealed), of("b").refuses_sealed_at(sealed)),
                 (a, b),
                 "{sealed}"
             );
         }
-        assert!(!of("a").refuses_sealed_at(2001), "sealed afterwards");
+        assert!(!of("a").refuses_sealed_at(2001 + DIFFER), "sealed afterwards");
         let floor = Revocation { floor: Some(moment(5)), ..Revocation::default() };
-        assert!(floor.refuses_sealed_at(5) && !floor.refuses_sealed_at(6));
+        assert!(floor.refuses_sealed_at(5 + DIFFER) && !floor.refuses_sealed_at(6 + DIFFER));
+    }
+
+    #[test]
+    fn a_gate_token_that_is_sealed_after_a_revocation_is_refused_by_the_next_one() {
+        let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
+        let of = || revocations.lookup(&known_as(&key, "a", "x"));
+        let what = Revoked::Secret(known_as(&key, "a", "x").secret);
+        let moment = |unix_micros| Moment { at: Instant::now(), unix_micros };
+        assert_eq!(of().seals_at(1000), 1000);
+        revocations.revoke(what, moment(1000));
+        let sealed = of().seals_at(1001);
+        assert!(!of().refuses_sealed_at(sealed));
+        assert_eq!(of().seals_at(sealed + 1), sealed + 1);
+        // From a gate whose clock is slow.
+        revocations.revoke(what, moment(500));
+        assert!(of().refuses_sealed_at(sealed));
+    }
+
+    #[test]
+    fn two_revocations_have_one_time_in_either_order() {
+        let key = HashKey::random().unwrap();
+        let what = Revoked::Secret(known_as(&key, "a", "x").secret);
+        let moment = |unix_micros| Moment { at: Instant::now(), unix_micros };
+        let stamps = [[1000, 500], [500, 1000]].map(|order| {
+            let revocations = Revocations::default();
+            for at in order {
+                revocations.revoke(what, moment(at));
+            }
+            revocations.lookup(&known_as(&key, "a", "x")).stamp()
+        });
+        assert_eq!(stamps, [1001, 1001]);
+        let revocations = Revocations::default();
+        revocations.revoke(what, moment(1000));
+        for (at, is_new) in [(999, false), (1000, false), (1001, true), (1001, false)] {
+            assert_eq!(revocations.learn_again(what, moment(at)), is_new, "{at}");
+        }
+        assert_eq!(revocations.lookup(&known_as(&key, "a", "x")).number, Some(2));
     }
 
     #[test]

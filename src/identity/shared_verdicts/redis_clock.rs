@@ -11,7 +11,7 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// The clock of Redis.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RedisClock {
+pub struct RedisClock {
     /// A time of Redis (Unix time, microseconds), and the instant at which it was told.
     anchor: Option<(Instant, u64)>,
     /// The time from which on verdicts are used.
@@ -20,7 +20,7 @@ pub(super) struct RedisClock {
 
 impl RedisClock {
     /// Takes the time that Redis tells, and returns the time that it has.
-    pub(super) fn told(&mut self, told: u64, now: Instant) -> u64 {
+    pub fn told(&mut self, told: u64, now: Instant) -> u64 {
         let Some(expected) = self.now(now) else {
             self.anchor = Some((now, told));
             return told;
@@ -34,21 +34,21 @@ impl RedisClock {
     }
 
     /// Returns the time of Redis, if it has told it before.
-    pub(super) fn now(&self, now: Instant) -> Option<u64> {
+    pub fn now(&self, now: Instant) -> Option<u64> {
         let (at, then) = self.anchor?;
         let since = now.saturating_duration_since(at);
         Some(then.saturating_add(u64::try_from(since.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// Makes verdicts from before this instant void.
-    pub(super) fn set_floor(&mut self, now: Instant) {
+    pub fn set_floor(&mut self, now: Instant) {
         self.floor = self.floor.max(self.now(now).unwrap_or_default());
     }
 
     /// Returns the age of a verdict that was asked for at this time of Redis, and at this time of
     /// the clock of the replica that asked; `unix` is the time of this replica's clock. `None` if
     /// the verdict must not be used.
-    pub(super) fn age(
+    pub fn age(
         &self,
         (asked_redis, asked_unix): (u64, u64),
         now: Instant,

@@ -19,13 +19,13 @@ use crate::registry::{Actions, RepositoryName};
 /// A verdict with the times at which it was asked for.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StoredVerdict {
+pub struct StoredVerdict {
     /// The time of the question by the clock of the replica that asked (Unix time, microseconds).
-    pub(super) asked_unix: u64,
+    pub asked_unix: u64,
     /// The time of the question by the clock of Redis (Unix time, microseconds).
-    pub(super) asked_redis: u64,
+    pub asked_redis: u64,
     /// The credential, as [`SharedQuestionId`](crate::identity::model::keyed_hash) has it.
-    pub(super) credential: [u8; 16],
+    pub credential: [u8; 16],
     said: Said,
 }
 
@@ -35,6 +35,7 @@ enum Said {
     NotMine,
     AccountPassword,
     Rejected,
+    Unfit,
     Verified(Box<StoredVerified>),
 }
 
@@ -79,7 +80,7 @@ struct StoredRepository {
 impl StoredVerdict {
     /// Creates the stored form of a verdict; `None` for verdicts that are not shared: those about
     /// the caller of the moment, and those without an answer.
-    pub(super) fn new(
+    pub fn new(
         verdict: &Verdict,
         (asked_unix, asked_redis): (u64, u64),
         credential: [u8; 16],
@@ -91,17 +92,19 @@ impl StoredVerdict {
             Verdict::Verified(verified, lifetime) => {
                 Said::Verified(Box::new(StoredVerified::new(verified, *lifetime)))
             }
-            Verdict::Unfit | Verdict::NotNow(..) | Verdict::Unavailable => return None,
+            Verdict::Unfit => Said::Unfit,
+            Verdict::NotNow(..) | Verdict::Unavailable => return None,
         };
         Some(Self { asked_unix, asked_redis, credential, said })
     }
 
     /// Returns the verdict, as that of the provider with this name.
-    pub(super) fn verdict(&self, provider: &Arc<str>) -> Option<Verdict> {
+    pub fn verdict(&self, provider: &Arc<str>) -> Option<Verdict> {
         Some(match &self.said {
             Said::NotMine => Verdict::NotMine,
             Said::AccountPassword => Verdict::AccountPassword,
             Said::Rejected => Verdict::Rejected,
+            Said::Unfit => Verdict::Unfit,
             Said::Verified(stored) => {
                 let lifetime = Lifetime {
                     answer: stored.answer_ms.map(Duration::from_millis),
@@ -113,12 +116,12 @@ impl StoredVerdict {
     }
 
     /// Returns the bytes to seal.
-    pub(super) fn to_bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn to_bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
         serde_json::to_vec(self).ok().map(Zeroizing::new)
     }
 
     /// Reads unsealed bytes. `None` if another version of the gate wrote them.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
 }

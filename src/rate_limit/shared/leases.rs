@@ -83,7 +83,8 @@ impl Leases {
         self.lock().awaited
     }
 
-    /// Takes an event that the replica has leased for the caller.
+    /// Takes an event that the replica has leased for the caller. `first` is `false` if the request
+    /// has waited for an answer before.
     pub(super) fn take(
         &self,
         key: CallerKey,
@@ -113,6 +114,8 @@ impl Leases {
             }
             return LeaseAttempt::Refused(Duration::from_nanos(wait.max(next_question)));
         }
+        // A request that waits is not idle: the answer that it waited for did not suffice.
+        caller.asked = caller.asked.saturating_add(u32::from(!first));
         state.ask_at(key, now);
         state.awaited = true;
         LeaseAttempt::Ask(Duration::from_nanos(wait.max(1)))

@@ -41,9 +41,9 @@ pub struct Setup {
     pub limits: Vec<&'static str>,
     /// The number of workers, two by default. With one worker, all connections share one pool.
     pub workers: Option<usize>,
-    /// The port of a Redis that the gate shares with other gates, and the address of the stand-in
-    /// GitLab that all of them ask.
-    pub shared: Option<(u16, SocketAddr)>,
+    /// Lines of `redis` about the Redis that the gate shares with other gates, and the address of
+    /// the stand-in GitLab that all of them ask.
+    pub shared: Option<(String, SocketAddr)>,
     /// Files beside the config: name and content.
     pub files: Vec<(&'static str, &'static str)>,
 }
@@ -60,9 +60,9 @@ impl Setup {
         let upstream = self.upstream_url.clone().unwrap_or_else(|| format!("http://{upstream}"));
         let identity =
             self.identity.unwrap_or("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }");
-        let gitlab = self.shared.map_or(gitlab, |(_, shared)| shared);
-        let redis = self.shared.map_or_else(String::new, |(port, _)| {
-            format!("redis:\n  url: redis://127.0.0.1:{port}\n  timeout: 1s\n")
+        let gitlab = self.shared.as_ref().map_or(gitlab, |(_, shared)| *shared);
+        let redis = self.shared.as_ref().map_or_else(String::new, |(redis, _)| {
+            section("redis", &redis.lines().chain(["timeout: 1s"]).collect::<Vec<_>>())
         });
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();

@@ -269,13 +269,13 @@ async fn a_dropped_grant_is_asked_for_again_and_others_stay() {
     let (first, _) = chain.verify(READ_WRITE, access()).await;
     let (other, _) = chain.verify(READ_WRITE, on("demo/b", Action::Pull)).await;
     let question = chain.question(READ_WRITE, access());
-    chain.identity.forget(&question, first.granted.token().unwrap());
+    chain.identity.forget(&question, first.granted.token().unwrap()).await;
     let (second, cache_use) = chain.verify(READ_WRITE, access()).await;
     assert_eq!(cache_use, CacheUse::Miss);
     assert_ne!(token(&first), token(&second));
     // Another request that was refused with the first grant at the same time reports it later. The
     // new grant must stay.
-    chain.identity.forget(&question, first.granted.token().unwrap());
+    chain.identity.forget(&question, first.granted.token().unwrap()).await;
     assert_eq!(chain.verify(READ_WRITE, access()).await.1, CacheUse::Hit);
     let (kept, cache_use) = chain.verify(READ_WRITE, on("demo/b", Action::Pull)).await;
     assert_eq!((token(&kept), cache_use), (token(&other), CacheUse::Hit));

@@ -109,6 +109,22 @@ async fn reading_streams_delays_no_other_question() {
     assert!(linked.link.is_up());
 }
 
+/// Redis ends a wait when it wakes next, which an idle server does ten times a second.
+#[tokio::test]
+async fn an_idle_server_that_ends_a_wait_late_is_not_away() {
+    let server = RedisServer::start(&[]);
+    let linked = Linked::up(RedisSettings {
+        timeout: Duration::from_millis(10),
+        ..settings(RedisShape::Single(at(&server)))
+    })
+    .await;
+    let after = [("moorgate:s".to_owned(), "0".to_owned())];
+    for block in [310, 330, 350] {
+        let block = Duration::from_millis(block);
+        assert_eq!(linked.link.read_streams(&after, 10, block).await, Ok(vec![]), "{block:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_sentinel_leads_to_the_new_master() {
     let mut master = RedisServer::start(&[]);

@@ -182,7 +182,7 @@ async fn a_change_in_the_cache_ends_a_settled_question() {
         ("refused", &|| gate.cache(&push, &Verdict::Rejected)),
         ("not usable", &|| gate.cache(&push, &Verdict::Unfit)),
         ("another answer", &|| gate.cache(&question, &yes())),
-        ("the registry refuses the token", &|| gate.forget(&question, &token)),
+        ("the registry refuses the token", &|| gate.forget_here(&question, &token)),
     ];
     for (case, change) in changes {
         gate.cache(&question, &with_token());
