@@ -6,6 +6,7 @@ of the group have seen and kept.
 
 import contextlib
 
+import shared_guards
 import shared_limits
 import shared_outages
 import shared_seen
@@ -32,6 +33,7 @@ def many_gates_as_one(run):
         one_redis(common)
         outages(common)
         shared_limits.hold(common)
+        shared_guards.hold(common)
         shared_tampering.lets_nobody_in(common)
         valkey(common)
         shared_shapes.all_shapes(common)

@@ -13,6 +13,7 @@ import urllib.parse
 
 import load
 import web
+from credentials import READ_WRITE
 from images import OCI, Image
 from questions import Questions
 from report import Failed, check
@@ -68,7 +69,9 @@ class Common:
         """Pushes the image that all cells read, once to each registry."""
         if fleet.upstream not in self.seeded:
             image = Image(self.run.machine.fresh("shared-image"))
-            image.push(fleet.gates[0], (person("seed"), self.questions.new_token()), REPOSITORY, "v1")
+            # Of an owner for whom no cell has a limit.
+            token = self.questions.new_token(READ_WRITE[1])
+            image.push(fleet.gates[0], (person("seed"), token), REPOSITORY, "v1")
             self.seeded.add(fleet.upstream)
 
 
@@ -81,9 +84,10 @@ def secret_file(path, content):
 class Fleet:
     """Gates that share a Redis, and the balancer in front of them. `redis` is a line of their config."""
 
-    def __init__(self, common, servers, name, redis, more="", count=GATES, upstream=None):
+    def __init__(self, common, servers, name, redis, more="", count=GATES, upstream=None, provider="failure_budget: 1000/s"):
         self.common, self.servers, self.name = common, servers, name
         self.questions = common.questions
+        self.provider = provider
         self.upstream = upstream or common.run.demo.registry
         self.lines = f"{redis}\n{more}"
         self.folder = common.run.machine.fresh(f"shared-{name}")
@@ -112,7 +116,7 @@ class Fleet:
         name = f"{self.name}-{len(self.gates) + 1}"
         gate = Gate(
             name, common.run.moorgate, self.folder, common.run.tls, self.upstream,
-            gitlab_provider(common.questions.url, more=", failure_budget: 1000/s"), plain=True, balancer=self.port, more=self.lines,
+            gitlab_provider(common.questions.url, more=f", {self.provider}"), plain=True, balancer=self.port, more=self.lines,
             key_file=common.key_file, operator=common.operator_file, trusted="127.0.0.0/8")
         self.servers.callback(end, gate)
         self.servers.enter_context(common.run.report.watching(ProgramLog(gate)))
