@@ -1,13 +1,15 @@
 """No request fails because of Redis, however it is away: 500 requests a second go on meanwhile."""
 
+import os
 import re
+import signal
 import threading
 import time
 
 import web
 from load import Load
 from questions import new_password
-from redis_servers import PASSWORD, USER
+from redis_servers import USER
 from report import check
 from shared_gates import get, problems, wait_for
 
@@ -19,48 +21,53 @@ COLD = 25
 # The longest time for an answer, in seconds.
 PATIENCE = 1
 
+OTHER_PASSWORD = "another-password"
 
-def kill(server):
+
+def kill(server, _):
     server.kill()
 
 
-def start_again(server):
+def start_again(server, _):
     server.start_again()
 
 
-def pause(server):
+def pause(server, _):
     server.pause()
 
 
-def go_on(server):
+def go_on(server, _):
     server.go_on()
 
 
-def fill(server):
+def fill(server, _):
     server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
     server.ask("CONFIG", "SET", "maxmemory", "1")
 
 
-def empty(server):
+def empty(server, _):
     server.ask("CONFIG", "SET", "maxmemory", "0")
 
 
-def follow_a_dead_host(server):
+def follow_a_dead_host(server, _):
     server.ask("REPLICAOF", "127.0.0.1", "1")
 
 
-def lead(server):
+def lead(server, _):
     server.ask("REPLICAOF", "NO", "ONE")
 
 
-def change_the_password(server):
-    server.ask("ACL", "SETUSER", USER, "resetpass", ">another-password")
+def change_the_password(server, _):
+    server.ask("ACL", "SETUSER", USER, "resetpass", f">{OTHER_PASSWORD}")
     # Redis asks only new connections for it.
     server.ask("CLIENT", "KILL", "USER", USER)
 
 
-def change_it_back(server):
-    server.ask("ACL", "SETUSER", USER, "resetpass", f">{PASSWORD}")
+def reload_the_password(server, gates):
+    """What an operator does after such a change: the new password in the file, and SIGHUP."""
+    server.password_file.write_text(OTHER_PASSWORD)
+    for gate in gates.gates:
+        os.kill(gate.pid, signal.SIGHUP)
 
 
 # What happens to the server, how it ends, what the log says of it, and the shortest duration.
@@ -71,7 +78,7 @@ ALL = [
     PAUSED,
     ("full", fill, empty, "is full", 0),
     ("read-only", follow_a_dead_host, lead, "read-only replica", 0),
-    ("another password", change_the_password, change_it_back, "refuses the password", 0),
+    ("another password", change_the_password, reload_the_password, "refuses the password", 0),
 ]
 SHORT = [KILLED, (*PAUSED[:4], 1)]
 
@@ -129,7 +136,7 @@ def no_request_fails(gates, server, faults):
                 try:
                     with_fault(gates, server, begin, says, seconds)
                 finally:
-                    end(server)
+                    end(server, gates)
                 gates.until_joined()
                 wait_for(lambda: gates.revoke(gates.gates[0], new_password())[0].get("replicas") == len(gates.gates),
                          "the gates do not confirm a revocation", 5)
@@ -143,7 +150,7 @@ def no_request_fails(gates, server, faults):
 
 def with_fault(gates, server, begin, says, seconds):
     begun = time.monotonic()
-    begin(server)
+    begin(server, gates)
     gates.until_up_is(0)
     time.sleep(max(0, begun + seconds - time.monotonic()))  # the fault itself lasts this long
     for gate in gates.gates:
