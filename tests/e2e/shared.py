@@ -1,7 +1,7 @@
 """Many gates as one: three gates that share a Redis or a Valkey, behind HAProxy.
 
-Each part of the group is in a file `shared_*.py`. The last two cells look at all that the servers
-of the group have seen and kept.
+Each part of the group is in a file `shared_*.py`. The last cells look at all that the servers of
+the group have seen and kept.
 """
 
 import contextlib
@@ -73,6 +73,7 @@ def one_redis(common):
 
 
 def outages(common):
+    """A fleet with the default settings, whose Redis is away again and again."""
     run = common.run
     with contextlib.ExitStack() as servers:
         gates = None

@@ -84,7 +84,10 @@ def secret_file(path, content):
 class Fleet:
     """Gates that share a Redis, and the balancer in front of them. `redis` is a line of their config."""
 
-    def __init__(self, common, servers, name, redis, more="", count=GATES, upstream=None, provider="failure_budget: 1000/s"):
+    challenge = "bearer"  # clients of the matrix see the fleet as one gate
+
+    def __init__(self, common, servers, name, redis, more="", count=GATES, upstream=None,
+                 provider="failure_budget: 1000/s"):
         self.common, self.servers, self.name = common, servers, name
         self.questions = common.questions
         self.provider = provider
@@ -103,9 +106,6 @@ class Fleet:
             raise Failed(f"{why}; {self.gates[0].name} says: {self.gates[0].said()[-1500:]}") from why
         common.seed(self)
 
-    # Clients of the matrix see the fleet as one gate.
-    challenge = "bearer"
-
     @property
     def host(self):
         return f"localhost:{self.port}"
@@ -116,8 +116,8 @@ class Fleet:
         name = f"{self.name}-{len(self.gates) + 1}"
         gate = Gate(
             name, common.run.moorgate, self.folder, common.run.tls, self.upstream,
-            gitlab_provider(common.questions.url, more=f", {self.provider}"), plain=True, balancer=self.port, more=self.lines,
-            key_file=common.key_file, operator=common.operator_file, trusted="127.0.0.0/8")
+            gitlab_provider(common.questions.url, more=f", {self.provider}"), plain=True, balancer=self.port,
+            key_file=common.key_file, operator=common.operator_file, trusted="127.0.0.0/8", more=self.lines)
         self.servers.callback(end, gate)
         self.servers.enter_context(common.run.report.watching(ProgramLog(gate)))
         self.gates.append(gate)

@@ -1,5 +1,6 @@
 """What Redis sees: commands, keys and values."""
 
+import base64
 import re
 import time
 
@@ -111,5 +112,6 @@ def secret_words(common):
     users = {user for user, _ in common.questions.asked}
     check(all(user.startswith((PERSON, "alice")) for user in users), f"other user names: {users}")
     addresses = [b"192.0.2.", b"198.51.100.", b"203.0.113."]
-    return [PERSON.encode(), b"alice", OURS.encode(), b"glpat-", b"demo/", b"manifests", b"v2/", *addresses,
+    in_basic = base64.b64encode(PERSON.encode())[:9]
+    return [PERSON.encode(), in_basic, b"alice", OURS.encode(), b"glpat-", b"demo/", b"manifests", b"v2/", *addresses,
             common.operator.encode(), common.key_file.read_bytes().strip()]

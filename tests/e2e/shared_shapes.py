@@ -29,29 +29,31 @@ def all_shapes(common):
         with contextlib.ExitStack() as servers:
             shape = None
             with common.run.report.cell("shared", name, "start"):
-                server, redis = start(common.run.machine, servers)
-                monitor = servers.enter_context(Monitor(server, own_source=None if start is local else b"unix:"))
+                started, redis = start(common.run.machine, servers)
+                monitors = [servers.enter_context(Monitor(server, own_source=None if start is local else b"unix:"))
+                            for server in started]
                 shape = servers.enter_context(fleet(common, name.replace(" ", "-").lower(), redis, LIMIT))
             if shape is None:
                 continue
             acts_as_one(shape)
-            shared_seen.keep(
-                common, name, server, monitor, PREFIX if start is local else "moorgate",
-                of_others={"PING", "PUBLISH", "INFO"} if start is sentinel else set())
+            for server, monitor in zip(started, monitors):
+                shared_seen.keep(
+                    common, name, server, monitor, PREFIX if start is local else "moorgate",
+                    of_others={"PING", "PUBLISH", "INFO"} if start is sentinel else set())
             if more:
-                more(shape, server)
+                more(shape, started[0])
 
 
 def sentinel(machine, servers):
     master = servers.enter_context(RedisServer(machine.fresh("redis-master")))
     servers.enter_context(replica_of(master, machine.fresh("redis-replica")))
     watcher = servers.enter_context(sentinel_of(master, machine.fresh("redis-sentinel")))
-    return master, master.for_gates(f"[{watcher.url}]", sentinel="main")
+    return [master], master.for_gates(f"[{watcher.url}]", sentinel="main")
 
 
 def nodes(machine, servers):
     all_nodes = cluster([machine.fresh("redis-node") for _ in range(3)], servers)
-    return all_nodes[0], all_nodes[0].for_gates(f"[{', '.join(node.url for node in all_nodes)}]")
+    return all_nodes, all_nodes[0].for_gates(f"[{', '.join(node.url for node in all_nodes)}]")
 
 
 def encrypted(machine, servers):
@@ -60,12 +62,12 @@ def encrypted(machine, servers):
     authority = Authority(folder)
     server = servers.enter_context(with_tls(folder, *authority.issue("redis")))
     server.ask("ACL", "SETUSER", USER, "nocommands", *LEAST)
-    return server, server.for_gates(f"rediss://localhost:{server.port}", ca=authority.certificate)
+    return [server], server.for_gates(f"rediss://localhost:{server.port}", ca=authority.certificate)
 
 
 def local(machine, servers):
     server = servers.enter_context(RedisServer(machine.fresh("redis-socket")))
-    return server, server.for_gates(f"redis+unix://{server.socket}", prefix=PREFIX)
+    return [server], server.for_gates(f"redis+unix://{server.socket}", prefix=PREFIX)
 
 
 def acts_as_one(shape):
