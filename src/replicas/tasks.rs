@@ -49,7 +49,7 @@ impl Replicas {
                 }
                 continue;
             }
-            self.view().add_all(|| self.revoker.revocations(), Instant::now());
+            self.view().add_due(|| self.revoker.revocations(), Instant::now());
             self.publish_pending().await;
             let keys = self.keys();
             let beat = self.view().journal().beat(env!("CARGO_PKG_VERSION"));
@@ -115,6 +115,8 @@ impl Replicas {
         }
         if is_new_epoch {
             self.drop_verdicts("redis has lost its data");
+        }
+        if is_gap || is_new_epoch {
             self.news.notify_one();
         }
         self.beats.send_modify(|beats| *beats = beats.wrapping_add(1));
@@ -171,7 +173,7 @@ impl Replicas {
         let Some(entry) = message::open::<JournalEntry>(&self.keys(), ENTRY, sealed) else {
             return;
         };
-        let found = self.view().take(entry, Instant::now());
+        let found = self.view().take(entry);
         match found.message {
             None => return,
             Some(Message::Again) => {}

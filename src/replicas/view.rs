@@ -124,16 +124,16 @@ impl View {
         self.journal.retain(|id| heard.iter().any(|(beat, _)| beat.from == id));
         (self.heard, self.told) = (heard, now);
         if is_gap {
-            self.journal.ask_again(now);
+            self.has_gap();
         }
         Heard { alive: alive.max(1), live: live.max(1), is_gap, is_new_epoch }
     }
 
     /// Takes an entry of the stream of revocations.
-    pub fn take(&mut self, entry: JournalEntry, now: Instant) -> Found {
+    pub fn take(&mut self, entry: JournalEntry) -> Found {
         let found = self.journal.read(entry);
         if found.is_gap {
-            self.journal.ask_again(now);
+            self.has_gap();
         }
         if found.message == Some(Message::Again) {
             self.publishes_all = true;
@@ -141,9 +141,16 @@ impl View {
         found
     }
 
-    /// Adds all revocations that this replica knows to those that wait, if the others need them
-    /// and it is time.
-    pub fn add_all(&mut self, known: impl FnOnce() -> Vec<(Revoked, u64)>, now: Instant) {
+    /// Has all replicas publish again, this one included: the lost entry may have asked for it.
+    fn has_gap(&mut self) {
+        self.journal.ask_again();
+        self.publishes_all = true;
+    }
+
+    /// Adds to the entries that wait what is due: the request that all replicas publish again, and
+    /// all revocations that this replica knows, if the others need them.
+    pub fn add_due(&mut self, known: impl FnOnce() -> Vec<(Revoked, u64)>, now: Instant) {
+        self.journal.add_request(now);
         let was_lately = |at| now.duration_since(at) < PUBLISHED_ALL;
         if !self.publishes_all || self.published_all.is_some_and(was_lately) {
             return;
