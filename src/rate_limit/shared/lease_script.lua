@@ -43,8 +43,10 @@ local function answer(key, at)
     local since = math.max(0, v - (tonumber(bucket.v) or v))
     level = math.min(level + since / interval * inflow(), cap())
   elseif small then
-    level, members = math.min(burst, math.max(0, joins) / 1000000 * alive), alive
+    level = math.min(burst, math.max(0, joins) / 1000000 * alive)
   end
+  -- Replicas that start later use no shares of their own either.
+  if small then members = alive end
   local total, is_idle = want, want == 0 and give == 0 and not joins
   for field, value in pairs(bucket) do
     if string.sub(field, 1, 1) == 'd' and field ~= 'd' .. id then
