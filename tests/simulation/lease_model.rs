@@ -87,6 +87,8 @@ impl LeaseModel {
         } else if small {
             let joins = question.joins.unwrap_or_default().max(0) as f64;
             bucket.level = (joins / 1e6 * replicas).min(burst);
+        }
+        if small {
             bucket.members = alive;
         }
         let others = || {

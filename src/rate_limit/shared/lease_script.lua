@@ -11,11 +11,11 @@
 --       members, milliseconds until the bucket is full
 local id, alive, live = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- Returns a number that a script has written, or 0: what anybody else has written must not spoil
--- all that follows. NaN is not equal to itself.
-local function number(text)
+-- Returns a number that a script has written, or else 0 or `other`: what anybody else has written
+-- must not spoil all that follows. NaN is not equal to itself.
+local function number(text, other)
   local value = tonumber(text)
-  return value and value == value and math.abs(value) < 9e15 and value or 0
+  return value and value == value and math.abs(value) < 9e15 and value or other or 0
 end
 
 -- Returns the fields of a hash. A key of another type is deleted.
@@ -53,16 +53,18 @@ local function answer(key, at)
   local function cap() return math.max(1, burst * math.min(members, alive) / alive) end
   local function inflow() return math.max(1, math.min(members, live)) / alive end
   if exists then
-    local since = math.max(0, v - number(bucket.v))
+    local since = math.max(0, v - number(bucket.v, v))
     level = math.min(level + since / interval * inflow(), cap())
   elseif small then
-    level, members = math.min(burst, math.max(0, joins) / 1000000 * alive), alive
+    level = math.min(burst, math.max(0, joins) / 1000000 * alive)
   end
+  -- Replicas that start later use no shares of their own either.
+  if small then members = alive end
   local total, is_idle = want, want == 0 and give == 0 and not joins
   for field, value in pairs(bucket) do
     if string.sub(field, 1, 1) == 'd' and field ~= 'd' .. id then
       local wanted, when = string.match(value, '^(%d+) (%d+)$')
-      if wanted and v - tonumber(when) < 500000 then
+      if wanted and math.abs(v - tonumber(when)) < 500000 then
         total = total + tonumber(wanted)
         is_idle = false
       end
@@ -97,6 +99,8 @@ local function answer(key, at)
 
   local rings = not exists or (members < live and v - number(bucket.b) > 1000000)
   if rings and not small then
+    local kind = redis.call('TYPE', KEYS[2]).ok
+    if kind ~= 'none' and kind ~= 'stream' then redis.call('DEL', KEYS[2]) end
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', '1000', '*',
       'b', name .. ' ' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2])
     redis.call('PEXPIRE', KEYS[2], 86400000)
