@@ -90,7 +90,8 @@ impl Replicas {
 
     /// Beats once; an empty text says that the replica leaves.
     async fn beat_once(&self, sealed: &str) -> Result<(), RedisAway> {
-        let keys = [self.key("clock"), self.key("replicas"), self.key("epoch")];
+        let names = ["clock", "replicas", "epoch", "revocations", "refusals", "bells"];
+        let keys = names.map(|name| self.key(name));
         let epoch = format!("{:032x}", fastrand::u128(..));
         let arguments = [&*self.me, sealed, &epoch].map(|text| text.as_bytes().to_vec());
         let script = &self.scripts.beat;

@@ -6,7 +6,8 @@
 -- KEYS  1: the clock; 2: the stream of bells; then the bucket of each caller
 -- ARGV  1: id of the replica; 2: replicas alive; 3: replicas that answer now; then for each caller
 --       its name, nanoseconds an event, burst, events wanted, events given back, and the
---       millionths of an event that the replica hands over if it is not a member yet (empty: none)
+--       millionths of an event that the replica hands over if it is not a member yet (empty: none),
+--       and the millionths that it took from the bucket while it was alone, if it is a member
 -- Returns for each caller: 1 if there is a bucket, events granted, millionths of an event left,
 --       members, milliseconds until the bucket is full
 local id, alive, live = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -43,7 +44,7 @@ local function answer(key, at)
   local interval = tonumber(ARGV[at + 1]) / 1000
   local burst = tonumber(ARGV[at + 2])
   local want, give = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local joins = tonumber(ARGV[at + 5])
+  local joins, took = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local bucket = fields_of(key)
   local exists = bucket.v ~= nil
   if not exists and not joins then return {0, 0, 0, 0, 0} end
@@ -83,6 +84,9 @@ local function answer(key, at)
       members = members + 1
       level = level + joins / 1000000
     end
+  elseif joins and took ~= 0 then
+    -- It has used a part of the bucket as its own. What that gained in time, the bucket gained too.
+    level = math.max(level + math.min(0, joins - took) / 1000000, -cap())
   end
   level = math.min(level + give, cap())
 
@@ -117,6 +121,6 @@ end
 
 local reply = {}
 for i = 3, #KEYS do
-  for _, value in ipairs(answer(KEYS[i], 4 + (i - 3) * 6)) do reply[#reply + 1] = value end
+  for _, value in ipairs(answer(KEYS[i], 4 + (i - 3) * 7)) do reply[#reply + 1] = value end
 end
 return reply
