@@ -133,11 +133,31 @@ impl RedisLink {
         keys: &[String],
         args: &[Vec<u8>],
     ) -> Result<T, RedisAway> {
+        self.call_within(Duration::MAX, operation, script, keys, args).await
+    }
+
+    /// As [`call`](Self::call), but the answer may take this time at most. If the time is shorter
+    /// than that of any other question, the link stays up after it.
+    ///
+    /// # Errors
+    /// As those of `call`.
+    pub async fn call_within<T: FromRedisValue>(
+        &self,
+        time: Duration,
+        operation: &'static str,
+        script: &RedisScript,
+        keys: &[String],
+        args: &[Vec<u8>],
+    ) -> Result<T, RedisAway> {
         let session = self.session().ok_or(RedisAway)?;
         let begun = Instant::now();
         let limit = session.settings.timeout;
-        let answer = match timeout(limit, session.run(script, keys, args)).await {
+        if time.is_zero() {
+            return Err(RedisAway);
+        }
+        let answer = match timeout(limit.min(time), session.run(script, keys, args)).await {
             Ok(answer) => answer,
+            Err(_) if time < limit => return Err(RedisAway),
             Err(_) => {
                 let waited = humantime::format_duration(limit);
                 let what = format!("no answer to the question `{operation}` within {waited}");

@@ -187,6 +187,7 @@ impl Authenticator {
             request_id,
             vouched_by,
             revocation,
+            waits: None,
         }
     }
 
@@ -221,13 +222,15 @@ impl Authenticator {
             *cache_use = CacheUse::Hit;
             return Ok(verified);
         }
+        let mut waits = None;
         let mut login = match self.failed_logins {
             None => None,
             Some(quota) => {
                 let mut login =
                     self.shared.logins.admit(quota, question).map_err(too_many_failures)?;
                 if login.is_for_others() {
-                    Box::pin(login.enter(question)).await.map_err(too_many_failures)?;
+                    let waits = waits.insert(Arc::default());
+                    Box::pin(login.enter(question, waits)).await.map_err(too_many_failures)?;
                 }
                 Some(login)
             }
@@ -255,7 +258,7 @@ impl Authenticator {
             return Ok(answer.value().clone());
         }
         // The search is rare. Boxing it keeps the future of every request small.
-        let found = Box::pin(self.search(question, last, login.as_mut(), cache_use)).await;
+        let found = Box::pin(self.search(question, waits, last, login.as_mut(), cache_use)).await;
         match (&found, login) {
             // A stale answer does not verify the credential again.
             (Ok(_), Some(login)) if *cache_use != CacheUse::Stale => login.verified(question),

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use crate::identity::cache::CacheLimits;
 use crate::identity::model::keyed_hash::{DependsOn, HashKey, SecretId, SharedQuestionId};
 use crate::identity::model::unix_time::unix_micros;
-use crate::identity::model::{Question, UpstreamToken, Verdict};
+use crate::identity::model::{Question, ReplicaWaits, UpstreamToken, Verdict};
 use crate::metrics::Metrics;
 use crate::redis_link::{RedisLink, RedisScript};
 use crate::sealing::TokenKeys;
@@ -132,6 +132,11 @@ impl SharedVerdicts {
         let begun = Instant::now();
         let owner = format!("{}.{:016x}", self.replica, fastrand::u64(..));
         let mut does_not_suffice = false;
+        // The time that the request has for this question, with the looks of others so far.
+        let timeout = self.link.timeout();
+        let time = question.waits.as_ref().map_or(timeout, |waits| waits.left_of(timeout));
+        let time_left = || time.saturating_sub(begun.elapsed());
+        let _waited = Waited(question.waits.clone(), begun);
         loop {
             let arguments = [
                 owner.clone(),
@@ -141,7 +146,10 @@ impl SharedVerdicts {
             let arguments = arguments.map(String::into_bytes);
             let [refusal, answer, lock, _] = &names;
             let used = [refusal.clone(), answer.clone(), lock.clone()];
-            let called = self.link.call("verdict_get", &self.claim, &used, &arguments).await;
+            let called = self
+                .link
+                .call_within(time_left(), "verdict_get", &self.claim, &used, &arguments)
+                .await;
             let Ok((refusal, answer, mine, told)) = called else { return Lookup::Ask(None) };
             let (refusal, answer): (Vec<u8>, Vec<u8>) = (refusal, answer);
             let (mine, told): (u8, u64) = (mine, told);
@@ -166,7 +174,7 @@ impl SharedVerdicts {
                 }
                 return Lookup::Learned;
             }
-            if mine == 1 || begun.elapsed() >= self.link.timeout() {
+            if mine == 1 || time_left() <= LOOK {
                 self.metrics.shared_verdict("miss");
                 let (shared, asked) = (self.clone(), (unix_micros(), redis_now));
                 return Lookup::Ask(Some(Claim {
@@ -232,6 +240,17 @@ impl SharedVerdicts {
 
     fn clock(&self) -> MutexGuard<'_, RedisClock> {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds the time to the waits of a request when it is dropped.
+struct Waited(Option<Arc<ReplicaWaits>>, Instant);
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        if let Some(waits) = &self.0 {
+            waits.add_since(self.1);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::identity::guard::question_rate::QuestionRate;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::{DependsOn, HashKey, QuestionId};
 use crate::identity::model::revocation::Revocations;
-use crate::identity::model::{Lifetime, NotNow, Question, Verdict};
+use crate::identity::model::{Lifetime, NotNow, Question, ReplicaWaits, Verdict};
 use crate::identity::shared_verdicts::SharedVerdicts;
 use crate::metrics::Metrics;
 use crate::registry::{Access, Action};
@@ -51,6 +51,11 @@ impl SharedState {
         question: &Question,
     ) -> QuestionId {
         self.key.question(provider.number, provider.depends_on(), question)
+    }
+
+    /// Creates the waits of a request for other replicas, if there are any.
+    pub(super) fn waits(&self) -> Option<Arc<ReplicaWaits>> {
+        self.shared_verdicts.is_some().then(Arc::default)
     }
 
     /// Returns the cache key of the question to this provider.

@@ -7,7 +7,7 @@ use super::order::asked_early;
 use super::{Authenticator, CacheUse, ManagedProvider, too_many_failures};
 use crate::denial::{Denial, Limit};
 use crate::identity::guard::failed_logins::LoginAttempt;
-use crate::identity::model::{NotNow, Question, Verdict, Verified};
+use crate::identity::model::{NotNow, Question, ReplicaWaits, Verdict, Verified};
 use crate::registry::Access;
 
 /// The time after which a caller should try again if its credential could not be checked.
@@ -21,7 +21,8 @@ impl Authenticator {
         question: &Question,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
-        let question = Question { access: question.access.reading(), ..question.clone() };
+        let (access, waits) = (question.access.reading(), self.shared.waits());
+        let question = Question { access, waits, ..question.clone() };
         if question.access == Access::Login {
             return Ok(self.anonymous.clone());
         }
@@ -43,14 +44,17 @@ impl Authenticator {
     pub(super) async fn search(
         &self,
         question: &Question,
+        waits: Option<Arc<ReplicaWaits>>,
         last: Option<&Arc<ManagedProvider>>,
         mut login: Option<&mut LoginAttempt<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
+        let waits = waits.or_else(|| self.shared.waits());
+        let question = &Question { waits: waits.clone(), ..question.clone() };
         let answer = self.search_once(question, last, login.as_deref_mut(), cache_use).await;
         match self.refreshed_if_revoked(question) {
             None => answer,
-            Some(question) => Box::pin(self.search(&question, last, login, cache_use)).await,
+            Some(question) => Box::pin(self.search(&question, waits, last, login, cache_use)).await,
         }
     }
 

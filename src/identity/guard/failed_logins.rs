@@ -24,7 +24,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::shared_guards::{Entered, KnownOutcome, SharedGuards, SharedLogin};
 use crate::identity::model::keyed_hash::CredentialId;
-use crate::identity::model::{Question, Verdict};
+use crate::identity::model::{Question, ReplicaWaits, Verdict};
 use crate::net::client_address::client_network;
 use attempt::{Attempt, is_no};
 
@@ -232,7 +232,11 @@ impl LoginAttempt<'_> {
     ///
     /// # Errors
     /// The time until the next place is available, if wrong credentials have used up all places.
-    pub async fn enter(&mut self, question: &Question) -> Result<(), Duration> {
+    pub async fn enter(
+        &mut self,
+        question: &Question,
+        waits: &Arc<ReplicaWaits>,
+    ) -> Result<(), Duration> {
         let Some(shared) = self.logins.shared.as_ref() else { return Ok(()) };
         let LoginSource { quota, network, pair, .. } = self.who;
         // Whoever repeats a wrong credential learns nothing and costs Redis nothing.
@@ -240,7 +244,7 @@ impl LoginAttempt<'_> {
         if self.logins.wrong_lately.with(pair, now, |until| *until > now) {
             return Ok(());
         }
-        match shared.enter(quota, question, network).await? {
+        match shared.enter(quota, question, network, waits).await? {
             Entered::Alone => {}
             Entered::Place(place) => self.place = Some(place),
             Entered::Good(since) => {

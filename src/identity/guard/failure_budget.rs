@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::shared_guards::{SharedGuards, SharedPlace};
+use crate::identity::model::ReplicaWaits;
 use crate::identity::model::keyed_hash::SecretId;
 
 /// The largest number of concurrent questions about one verified secret.
@@ -84,8 +85,8 @@ impl FailureBudget {
 
     /// Waits for a place, as long as the outcome depends on questions under way. The caller limits
     /// the wait. `known` is `true` if the secret has been verified before; the failures of other
-    /// secrets then do not matter. If Redis does not answer within `patience`, this replica counts
-    /// alone.
+    /// secrets then do not matter. If Redis does not answer within `patience`, or the request has waited
+    /// for replicas too long already, this one counts alone.
     ///
     /// # Errors
     /// The time until the oldest failure expires, if failures have used up the budget.
@@ -94,6 +95,7 @@ impl FailureBudget {
         secret: SecretId,
         known: bool,
         patience: Duration,
+        waits: Option<&ReplicaWaits>,
     ) -> Result<BudgetPlace<'_>, Duration> {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -101,7 +103,7 @@ impl FailureBudget {
             changed.as_mut().enable();
             match self.try_reserve(secret, known, Instant::now()) {
                 Ok(mut place) => {
-                    place.shared = self.reserve_shared(known, patience).await?;
+                    place.shared = self.reserve_shared(known, patience, waits).await?;
                     return Ok(place);
                 }
                 Err(BudgetExhausted::Spent(free_in)) => return Err(free_in),
@@ -116,6 +118,7 @@ impl FailureBudget {
         &self,
         known: bool,
         patience: Duration,
+        waits: Option<&ReplicaWaits>,
     ) -> Result<Option<SharedPlace>, Duration> {
         // A secret that was verified before needs no place.
         let Some((guards, provider)) = self.shared.as_ref().filter(|_| !known) else {
@@ -123,7 +126,7 @@ impl FailureBudget {
         };
         let mut look = BETWEEN_LOOKS;
         loop {
-            let asked = guards.reserve(provider, (self.count, self.per));
+            let asked = guards.reserve(provider, (self.count, self.per), waits);
             match timeout(patience, asked).await {
                 Err(_) | Ok(None) => return Ok(None),
                 Ok(Some(Ok(place))) => return Ok(Some(place)),
@@ -291,11 +294,13 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_caller_gets_the_place_that_is_given_back() {
         let budget = FailureBudget::new(1, MINUTE);
-        let place = budget.reserve(secret(), false, Duration::ZERO).await.ok().unwrap();
+        let place = budget.reserve(secret(), false, Duration::ZERO, None).await.ok().unwrap();
         let (waiting, ()) =
-            tokio::join!(budget.reserve(secret(), false, Duration::ZERO), async { drop(place) });
+            tokio::join!(budget.reserve(secret(), false, Duration::ZERO, None), async {
+                drop(place)
+            });
         waiting.ok().unwrap().fail(Instant::now());
-        assert!(budget.reserve(secret(), false, Duration::ZERO).await.is_err());
+        assert!(budget.reserve(secret(), false, Duration::ZERO, None).await.is_err());
     }
 
     #[test]

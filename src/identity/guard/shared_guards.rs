@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout_at};
 
-use crate::identity::model::Question;
 use crate::identity::model::keyed_hash::HashKey;
+use crate::identity::model::{Question, ReplicaWaits};
 use crate::rate_limit::{LONGEST_WAIT, Quota};
 use crate::redis_link::{RedisLink, RedisScript};
 
@@ -143,13 +143,14 @@ impl SharedGuards {
         quota: Quota,
         question: &Question,
         network: IpAddr,
+        waits: &Arc<ReplicaWaits>,
     ) -> Result<Entered, Duration> {
         let login = self.login_of(self.login_keys(question, network), quota);
-        let reserving = login.clone();
+        let (reserving, waits) = (login.clone(), waits.clone());
         // A task of its own: the place is known, and given back, even if the caller hangs up.
         let reserved = self.runtime.spawn(async move {
             let SharedLogin { guards, keys, told, .. } = &*reserving;
-            told.get_or_init(|| guards.reserve_login(keys, quota)).await;
+            told.get_or_init(|| guards.reserve_login(keys, quota, &waits)).await;
         });
         let _ = reserved.await;
         match login.told.get() {
@@ -174,13 +175,17 @@ impl SharedGuards {
         login
     }
 
-    async fn reserve_login(&self, keys: &[String; 2], quota: Quota) -> Told {
+    async fn reserve_login(&self, keys: &[String; 2], quota: Quota, waits: &ReplicaWaits) -> Told {
         let by = tokio::time::Instant::now() + LONGEST_WAIT;
         let [address, _] = keys;
         // Of the requests from one address that wait for a place, one looks at a time.
         let (mut turn, mut look) = (None, LOOK);
         loop {
-            let wait = match self.login(keys, quota, "reserve").await {
+            let begun = Instant::now();
+            let time = waits.left_of(self.link.timeout());
+            let told = self.login(keys, quota, "reserve", time).await;
+            waits.add_since(begun);
+            let wait = match told {
                 Err(()) => return Told::Away,
                 Ok((1, _)) => return Told::Reserved,
                 Ok((2, since)) => return Told::Good(since),
@@ -242,9 +247,16 @@ impl SharedGuards {
         self: &Arc<Self>,
         provider: &str,
         budget: (usize, Duration),
+        waits: Option<&ReplicaWaits>,
     ) -> Option<Result<SharedPlace, Duration>> {
         let reservation = self.reservation(provider, budget);
-        let (state, number) = reservation.tell(self, "reserve").await?;
+        let (begun, timeout) = (Instant::now(), self.link.timeout());
+        let time = waits.map_or(timeout, |waits| waits.left_of(timeout));
+        let told = reservation.tell(self, "reserve", time).await;
+        if let Some(waits) = waits {
+            waits.add_since(begun);
+        }
+        let (state, number) = told?;
         Some(match state {
             1 => Ok(SharedPlace {
                 guards: self.clone(),
@@ -282,16 +294,23 @@ impl SharedGuards {
         [format!("{base}:f"), format!("{base}:g:{pair}")]
     }
 
-    async fn login(&self, keys: &[String; 2], quota: Quota, what: &str) -> Result<(u8, u64), ()> {
+    async fn login(
+        &self,
+        keys: &[String; 2],
+        quota: Quota,
+        what: &str,
+        time: Duration,
+    ) -> Result<(u8, u64), ()> {
         let arguments = [what.to_owned(), quota.interval().to_string(), quota.burst().to_string()];
         let arguments = arguments.map(String::into_bytes);
-        self.link.call("logins", &self.logins, keys, &arguments).await.map_err(|_| ())
+        let called = self.link.call_within(time, "logins", &self.logins, keys, &arguments);
+        called.await.map_err(|_| ())
     }
 
     fn settle(self: &Arc<Self>, keys: [String; 2], quota: Quota, what: &'static str) {
         let guards = self.clone();
         drop(self.runtime.spawn(async move {
-            let _ = guards.login(&keys, quota, what).await;
+            let _ = guards.login(&keys, quota, what, Duration::MAX).await;
         }));
     }
 
@@ -344,12 +363,12 @@ impl SharedPlace {
 }
 
 impl BudgetReservation {
-    async fn tell(&self, guards: &SharedGuards, what: &str) -> Option<(u8, u64)> {
+    async fn tell(&self, guards: &SharedGuards, what: &str, time: Duration) -> Option<(u8, u64)> {
         let (count, per) = self.budget;
         let arguments = [what, &self.id, &count.to_string(), &per.as_micros().to_string()];
         let arguments = arguments.map(|text| text.as_bytes().to_vec());
         let key = std::slice::from_ref(&self.key);
-        guards.link.call("budget", &guards.budgets, key, &arguments).await.ok()
+        guards.link.call_within(time, "budget", &guards.budgets, key, &arguments).await.ok()
     }
 }
 
@@ -357,6 +376,10 @@ impl Drop for SharedPlace {
     fn drop(&mut self) {
         let Some(reservation) = self.reservation.take() else { return };
         let (guards, what) = (self.guards.clone(), if self.is_wrong { "wrong" } else { "none" });
-        drop(self.guards.runtime.spawn(async move { reservation.tell(&guards, what).await }));
+        drop(
+            self.guards
+                .runtime
+                .spawn(async move { reservation.tell(&guards, what, Duration::MAX).await }),
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! The question about a credential that a provider is asked.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::credential::Credential;
 use super::keyed_hash::{CredentialId, HashKey, KnownAs, SecretId};
@@ -30,6 +33,30 @@ pub struct Question {
     pub vouched_by: Option<Box<str>>,
     /// The revocations of the credential so far.
     pub revocation: Revocation,
+    /// The waits of the request for other replicas; `None` if there are none, or if it has not had
+    /// to wait yet.
+    pub waits: Option<Arc<ReplicaWaits>>,
+}
+
+/// The time that a request has waited for other replicas, at all stages together. It has as much
+/// time as one answer may take, and then goes on without them.
+#[derive(Debug, Default)]
+pub struct ReplicaWaits {
+    /// In microseconds.
+    so_far: AtomicU64,
+}
+
+impl ReplicaWaits {
+    /// Returns how much of this time is left.
+    pub fn left_of(&self, time: Duration) -> Duration {
+        time.saturating_sub(Duration::from_micros(self.so_far.load(Ordering::Relaxed)))
+    }
+
+    /// Adds a wait that began at `begun`.
+    pub fn add_since(&self, begun: Instant) {
+        let waited = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.so_far.fetch_add(waited, Ordering::Relaxed);
+    }
 }
 
 /// The kinds of questions. A provider may answer one kind well and fail at another.
@@ -77,6 +104,7 @@ impl Question {
             client,
             request_id,
             vouched_by: None,
+            waits: None,
             revocation,
         }
     }

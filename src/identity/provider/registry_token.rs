@@ -25,7 +25,6 @@ use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
 use crate::http_client::{HttpClient, HttpServer, RETRY_AFTER, Reply};
 use crate::identity::guard::failure_budget::BudgetPlace;
 use crate::identity::model::credential::{Credential, basic};
-use crate::identity::model::keyed_hash::SecretId;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::log_throttle::LogThrottle;
 use crate::registry::{Access, CATALOG_SCOPE};
@@ -161,7 +160,7 @@ impl TokenServer {
             return Err(self.unavailable(question, "the gate cannot build the request"));
         };
         let place = match presented {
-            Some(_) => self.place(question.secret, known).await?,
+            Some(_) => self.place(question, known).await?,
             // A question without a credential cannot count as a wrong one.
             None => None,
         };
@@ -234,7 +233,7 @@ impl TokenServer {
     /// Waits for a place in the failure budget; `None` without a budget.
     async fn place(
         &self,
-        secret: SecretId,
+        question: &Question,
         known: bool,
     ) -> Result<Option<BudgetPlace<'_>>, Verdict> {
         let Some(budget) = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref())
@@ -244,7 +243,12 @@ impl TokenServer {
         // The wait may take a quarter of the time of the question: half of it may have passed, and
         // the rest is for asking it.
         let limit = self.client.timeout() / 4;
-        match tokio::time::timeout(limit, budget.reserve(secret, known, limit / 2)).await {
+        match tokio::time::timeout(
+            limit,
+            budget.reserve(question.secret, known, limit / 2, question.waits.as_deref()),
+        )
+        .await
+        {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
             Err(_) => Err(Verdict::NotNow(NotNow::NoTurn, RETRY_AFTER)),

@@ -1,7 +1,7 @@
 //! What somebody who can write to Redis leaves behind, and what a careless caller costs it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorgate::demo::Scripted;
 use moorgate::demo::issuer::OidcIssuer;
@@ -9,12 +9,15 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::gaps::bearer;
+use super::relay::slow;
 use super::{PERSON, Replicas, known, revoke, soon};
 use crate::harness::{Setup, TestGate, jobs, listener};
 use crate::redis_servers::RedisServer;
 
 const TAGS: &str = "/v2/demo/a/tags/list";
 const STREAM: &str = "moorgate:{gates}:revocations";
+/// The `redis.timeout` of the gates under test.
+const TIMEOUT: Duration = Duration::from_secs(1);
 const CLOCK: &str = "moorgate:{gates}:clock";
 
 async fn status(gate: &TestGate) -> u16 {
@@ -188,4 +191,26 @@ async fn many_wrong_credentials_of_one_address_cost_redis_little() {
     assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 180);
     let asked = scripts(&replicas.redis) - before;
     assert!(asked < 800, "{asked} scripts for 200 requests");
+}
+
+/// Each answer comes in time, and all of them together would not. The gate goes on alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_a_slow_redis_once() {
+    let redis = RedisServer::start(&[]);
+    let port = slow(redis.port, TIMEOUT.mul_f64(0.4)).await;
+    let identity = Some(
+        "- { name: other, type: gitlab, url: \"{gitlab}\", failure_budget: 100/h }\n\
+         - { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 100/h }",
+    );
+    let setup = || Setup { identity, ..Setup::default() };
+    let url = format!("url: redis://127.0.0.1:{port}");
+    let replicas = Replicas::start_over(redis, url, 1, setup).await;
+    for (credential, status) in [(("any", "glpat-demo-wrong"), 401), (PERSON, 404)] {
+        let begun = Instant::now();
+        let reply = replicas.gates[0].get(TAGS, Some(credential)).await;
+        assert_eq!(reply.status, status, "{}", reply.body);
+        assert!(begun.elapsed() < TIMEOUT.mul_f64(1.5), "{:?}", begun.elapsed());
+    }
+    let metrics = replicas.gates[0].admin("/metrics").await.body;
+    assert!(metrics.contains("\nmoorgate_redis_up 1\n"), "it is slow, and not away");
 }
