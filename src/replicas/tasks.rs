@@ -135,7 +135,7 @@ impl Replicas {
         let streams = [&revocations, &refusals, &bells].map(String::clone);
         let mut places = StreamPlaces::new(self.view().epochs());
         // Bells from before the start were for the replicas of that time.
-        let mut hears_bells = false;
+        let (mut hears_bells, mut epochs) = (false, self.view().epochs());
         loop {
             if !*up.borrow_and_update() {
                 if up.changed().await.is_err() {
@@ -143,7 +143,9 @@ impl Replicas {
                 }
                 continue;
             }
-            let epochs = self.view().epochs();
+            let current = self.view().epochs();
+            hears_bells &= current == epochs;
+            epochs = current;
             let (last, is_first) = places.after(epochs);
             let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
@@ -155,6 +157,7 @@ impl Replicas {
             if entries.iter().all(|entry| entry.stream != revocations) && places.end() {
                 self.view().loaded(Instant::now());
                 self.news.notify_one();
+                self.caught_up.send_replace(true);
             }
             let bells_left =
                 entries.iter().filter(|entry| entry.stream == bells).count() >= ENTRIES;

@@ -124,11 +124,18 @@ impl View {
         if self.epoch.as_deref() != Some(epoch) {
             self.epoch = Some(epoch.to_owned());
         }
+        // If its own beat is missing, those of others may be missing too.
+        if !heard.iter().any(|(beat, _)| beat.from == self.me) {
+            alive = alive.max(self.alive.min(MAX_REPLICAS) as u32);
+        }
         self.alive = usize::try_from(alive).unwrap_or(1).max(1);
         self.journal.retain(|id| heard.iter().any(|(beat, _)| beat.from == id));
         (self.heard, self.told) = (heard, now);
         if is_gap {
             self.journal.ask_again(now);
+            // The entry may be there, with an id that is earlier than the last one: the clock of
+            // Redis was set back, or somebody wrote an entry with a late id. Read from the start.
+            self.epochs += 1;
         }
         Heard { alive: alive.max(1), live: live.max(1), is_gap, is_new_epoch }
     }

@@ -22,8 +22,10 @@ use crate::identity::model::keyed_hash::SecretId;
 /// The largest number of concurrent questions about one verified secret.
 const KNOWN_AT_ONCE: usize = 4;
 
-/// The time between two attempts to get a place that questions of other replicas hold.
+/// The time between the first two attempts to get a place that questions of other replicas hold. It
+/// doubles with each attempt, up to the second of these.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(160);
 
 /// A limit of `count` wrong credentials in any window of length `per`.
 pub struct FailureBudget {
@@ -113,11 +115,15 @@ impl FailureBudget {
         let Some((guards, provider)) = self.shared.as_ref().filter(|_| !known) else {
             return Ok(None);
         };
+        let mut look = BETWEEN_LOOKS;
         loop {
             match guards.reserve(provider, (self.count, self.per)).await {
                 None => return Ok(None),
                 Some(Ok(place)) => return Ok(Some(place)),
-                Some(Err(Duration::ZERO)) => sleep(BETWEEN_LOOKS).await,
+                Some(Err(Duration::ZERO)) => {
+                    sleep(look).await;
+                    look = (look * 2).min(LONGEST_LOOK);
+                }
                 Some(Err(wait)) => return Err(wait),
             }
         }

@@ -12,15 +12,17 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout_at};
 
 use crate::identity::model::Question;
 use crate::identity::model::keyed_hash::HashKey;
 use crate::rate_limit::{LONGEST_WAIT, Quota};
 use crate::redis_link::{RedisLink, RedisScript};
 
-/// The time between two attempts to get a place that questions under way hold.
+/// The time between the first two attempts to get a place that questions under way hold. It doubles
+/// with each attempt, up to the second of these.
 const LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(160);
 
 /// The guards that replicas share.
 pub struct SharedGuards {
@@ -31,6 +33,8 @@ pub struct SharedGuards {
     budgets: RedisScript,
     /// The logins of this replica, so that many requests with one credential reserve one place.
     under_way: Mutex<HashMap<String, Weak<SharedLogin>>>,
+    /// The addresses from which requests wait for a place.
+    turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     runtime: Handle,
 }
 
@@ -109,6 +113,7 @@ impl SharedGuards {
             logins: RedisScript::new(include_str!("shared_guards/login.lua")),
             budgets: RedisScript::new(include_str!("shared_guards/budget.lua")),
             under_way: Mutex::default(),
+            turns: Mutex::default(),
             runtime,
         })
     }
@@ -170,16 +175,46 @@ impl SharedGuards {
     }
 
     async fn reserve_login(&self, keys: &[String; 2], quota: Quota) -> Told {
-        let begun = Instant::now();
+        let by = tokio::time::Instant::now() + LONGEST_WAIT;
+        let [address, _] = keys;
+        // Of the requests from one address that wait for a place, one looks at a time.
+        let (mut turn, mut look) = (None, LOOK);
         loop {
-            match self.login(keys, quota, "reserve").await {
+            let wait = match self.login(keys, quota, "reserve").await {
                 Err(()) => return Told::Away,
                 Ok((1, _)) => return Told::Reserved,
                 Ok((2, since)) => return Told::Good(since),
-                Ok((3, _)) if begun.elapsed() < LONGEST_WAIT => sleep(LOOK).await,
+                Ok((3, wait)) => Duration::from_micros(wait),
                 Ok((_, wait)) => return Told::NoPlace(Duration::from_micros(wait)),
+            };
+            if turn.is_none() {
+                let asked = Instant::now();
+                let Ok(mine) = timeout_at(by, self.turn_of(address).lock_owned()).await else {
+                    return Told::NoPlace(wait);
+                };
+                turn = Some(mine);
+                if asked.elapsed() > LOOK {
+                    continue;
+                }
             }
+            if tokio::time::Instant::now() + look > by {
+                return Told::NoPlace(wait);
+            }
+            sleep(look).await;
+            look = (look * 2).min(LONGEST_LOOK);
         }
+    }
+
+    /// Returns the lock of the one request from an address that looks for a place.
+    fn turn_of(&self, address: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = turns.get(address).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        turns.insert(address.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
     /// Records what became of a credential that this replica knew to be good from the address.
