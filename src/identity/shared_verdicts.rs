@@ -70,7 +70,7 @@ pub enum Lookup {
     Learned,
     /// The question must be asked: without a claim, if Redis does not answer or the gate has no
     /// replicas.
-    Ask(Option<Claim>),
+    Ask(Option<Box<Claim>>),
 }
 
 /// The right to ask a question and to share its answer. If it is dropped, another replica asks
@@ -177,13 +177,13 @@ impl SharedVerdicts {
             if mine == 1 || time_left() <= LOOK {
                 self.metrics.shared_verdict("miss");
                 let (shared, asked) = (self.clone(), (unix_micros(), redis_now));
-                return Lookup::Ask(Some(Claim {
+                return Lookup::Ask(Some(Box::new(Claim {
                     shared,
                     question: id,
                     keys: names,
                     owner,
                     asked,
-                }));
+                })));
             }
             sleep(LOOK).await;
         }

@@ -151,7 +151,7 @@ impl SharedTable {
             match own() {
                 Ok(taken) => return taken,
                 // The others may have left after the share was handed over.
-                Err(wait) if !shares && !(connected && self.leases.has(key)) => {
+                Err(wait) if !(shares || connected && self.leases.has(key)) => {
                     return Reservation::Refused(wait);
                 }
                 Err(_) => {}

@@ -1,5 +1,7 @@
 //! A Redis that somebody floods under the prefix of the gates.
 
+#![allow(clippy::print_stdout)]
+
 use moorgate::demo::gitlab::GitLab;
 
 use super::{KEY, PERSON, soon};

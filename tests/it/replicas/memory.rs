@@ -1,6 +1,8 @@
 //! The memory that credentials take in Redis. docs/operations.md has the figures; the command there
 //! prints them.
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeMap;
 
 use moorgate::demo::gitlab::{SampleCredential, sample_credentials};

@@ -87,12 +87,15 @@ async fn places_of_a_gate_that_died_become_free() {
 async fn places_of_a_gate_that_ends_are_free_at_once() {
     let mut upstream = ScriptedUpstream::start();
     let replicas = Replicas::start_as(2, || setup(&upstream)).await;
-    let ending = TestGate::start(replicas.with(setup(&upstream))).await;
+    let life = Runtime::new().unwrap();
+    let ending = life.spawn(TestGate::start(replicas.with(setup(&upstream)))).await.unwrap();
     replicas.until_known(3).await;
     let _upload = begin(&ending, &mut upstream).await;
     assert_eq!(places(&replicas).1.len(), 1);
-    assert_eq!(ending.running.drain().await, 1, "the upload is cut off");
+    let cut_off = life.spawn(ending.running.drain()).await.unwrap();
     // The process ends here, so nothing is sent later.
+    life.shutdown_background();
+    assert_eq!(cut_off, 1, "the upload");
     assert_eq!(replicas.redis.ask(&["KEYS", "moorgate:*:u"]), "");
     assert_eq!(next(&replicas.gates[0], &mut upstream).await, 202);
     soon("the others know that it has left", async || super::known(&replicas.gates[0]).await == 2)
