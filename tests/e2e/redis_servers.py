@@ -33,8 +33,9 @@ user gate on >{password} ~moorgate* +@all -@dangerous +cluster|slots
 """
 
 
-# The least that the user needs for one server, or with sentinels.
-LEAST = """+eval +evalsha +xread +time +get +set +del +exists +pttl +pexpire +hgetall +hmget +hset +hdel +xadd
+# The least that the user needs for one server, or with sentinels: the commands of the gates and of
+# their scripts.
+LEAST = """+eval +evalsha +xread +time +type +get +set +del +pttl +pexpire +hgetall +hmget +hset +hdel +xadd
     +zadd +zrem +zrange +zrangebyscore +zcard +zremrangebyscore +zremrangebyrank""".split()
 
 
