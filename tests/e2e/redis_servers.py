@@ -137,7 +137,11 @@ class RedisServer(Server):
         self.kill()
 
     def for_gates(self, url=None, **more):
-        """Returns the section `redis` of a gate's config."""
+        """Returns the section `redis` of a gate's config.
+
+        The time-out is longer than the default, which a machine does not keep that has other work.
+        """
+        more = {"timeout": "500ms", **more}
         more = "".join(f", {key}: {value}" for key, value in more.items())
         return f"redis: {{url: {url or self.url}, username: {USER}, password_file: {self.password_file}{more}}}"
 
