@@ -134,7 +134,7 @@ impl Replicas {
             self.shared.guards.set_key(HashKey::new(key));
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.clone();
-        self.view().keys_changed(Instant::now());
+        self.view().keys_changed();
         self.news.notify_one();
     }
 

@@ -28,7 +28,7 @@ pub use live::{Change, Live};
 pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
 
 /// The longest time for which a gate that starts waits to hear from other replicas.
-const LONGEST_START: Duration = Duration::from_millis(500);
+const LONGEST_START: Duration = Duration::from_millis(1500);
 
 /// The sockets of a gate, bound before anything else, so that the program which starts the gate can
 /// know the ports.

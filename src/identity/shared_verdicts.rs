@@ -160,7 +160,9 @@ impl SharedVerdicts {
             if suffices {
                 self.metrics.shared_verdict("hit");
                 if mine == 1 {
-                    self.put_none(&names, owner).await;
+                    // The caller does not wait for it.
+                    let shared = self.clone();
+                    tokio::spawn(async move { shared.put_none(&names, owner).await });
                 }
                 return Lookup::Learned;
             }

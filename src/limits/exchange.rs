@@ -1,7 +1,7 @@
 //! The exchange of events of limits with the other replicas, through Redis.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -30,6 +30,8 @@ pub struct LeaseExchange {
     alive: AtomicU32,
     /// The number of replicas that answer now.
     live: AtomicU32,
+    /// `true` if a request has waited for an answer in vain.
+    is_late: AtomicBool,
 }
 
 impl LeaseExchange {
@@ -42,6 +44,7 @@ impl LeaseExchange {
             rounds: watch::Sender::new(0),
             alive: AtomicU32::new(1),
             live: AtomicU32::new(1),
+            is_late: AtomicBool::new(false),
         }
     }
 
@@ -67,6 +70,12 @@ impl LeaseExchange {
         let mut rounds = self.rounds.subscribe();
         self.wanted.notify_one();
         timeout_at(deadline, rounds.changed()).await.is_ok_and(|changed| changed.is_ok())
+    }
+
+    /// Makes the replica go on alone for a while, because a request has waited in vain.
+    pub(super) fn was_late(&self) {
+        self.is_late.store(true, Ordering::Relaxed);
+        self.wanted.notify_one();
     }
 
     /// Exchanges events for as long as the runtime lives. `replica` is the id of this replica.
@@ -98,7 +107,8 @@ impl LeaseExchange {
                     _ = up.changed() => {}
                 }
             }
-            if !self.exchange_once(&accounts, &replica).await {
+            let is_answered = self.exchange_once(&accounts, &replica).await;
+            if self.is_late.swap(false, Ordering::Relaxed) || !is_answered {
                 self.go_alone(&accounts, &mut up).await;
             }
             metrics.limit_leases(u64::try_from(accounts.leases()).unwrap_or(u64::MAX));

@@ -1,17 +1,19 @@
 -- Keeps what a replica says of itself, and returns what all of them say.
 --
--- KEYS  1: the clock; 2: the replicas; 3: the epoch
+-- KEYS  1: the clock; 2: the replicas; 3: the epoch; 4, 5, 6: the streams
 -- ARGV  1: id of the replica; 2: its beat (empty: it leaves); 3: an epoch, used if there is none
 -- Returns the time in microseconds, the epoch, and for each replica its id, the milliseconds since
 -- its beat, and the beat
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
--- The clock of limits goes on with each beat: see the script of limits.
-local clock = redis.pcall('HMGET', KEYS[1], 'v', 't')
-if clock.err then
-  redis.call('DEL', KEYS[1])
-  clock = {}
+-- A key of a type that no gate has written would make every later command on it fail.
+for i, expected in ipairs({'hash', 'hash', 'string', 'stream', 'stream', 'stream'}) do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'none' and kind ~= expected then redis.call('DEL', KEYS[i]) end
 end
+
+-- The clock of limits goes on with each beat: see the script of limits.
+local clock = redis.call('HMGET', KEYS[1], 'v', 't')
 -- What no script has written counts as 0. NaN is not equal to itself.
 local function number(text)
   local value = tonumber(text or 0)
@@ -22,10 +24,6 @@ local v = math.max(0, number(clock[1])) + math.max(0, math.min(passed, 3000000))
 redis.call('HSET', KEYS[1], 'v', string.format('%.0f', v), 't', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], 86400000)
 
-for _, key in ipairs({KEYS[2], KEYS[3]}) do
-  local kind = redis.call('TYPE', key).ok
-  if kind ~= 'none' and kind ~= (key == KEYS[2] and 'hash' or 'string') then redis.call('DEL', key) end
-end
 redis.call('SET', KEYS[3], ARGV[3], 'NX')
 redis.call('PEXPIRE', KEYS[3], 2592000000)
 if ARGV[2] == '' then

@@ -31,6 +31,8 @@ pub struct Journal {
     /// `true` once the stream was read to its end for the first time.
     is_loaded: bool,
     asked_again: Option<Instant>,
+    /// `true` if all replicas are to be asked to publish again as soon as it is time.
+    asks_again: bool,
 }
 
 /// The meaning of an entry.
@@ -54,6 +56,7 @@ impl Journal {
             announced: BTreeMap::new(),
             is_loaded: false,
             asked_again: None,
+            asks_again: false,
         }
     }
 
@@ -65,11 +68,17 @@ impl Journal {
         self.last
     }
 
-    /// Adds the request that all replicas publish again, unless there was one lately.
-    pub fn ask_again(&mut self, now: Instant) {
+    /// Has all replicas asked to publish again: with the next call of
+    /// [`add_request`](Self::add_request), unless there was a request lately.
+    pub fn ask_again(&mut self) {
+        self.asks_again = true;
+    }
+
+    /// Adds the request that all replicas publish again, if there is to be one and it is time.
+    pub fn add_request(&mut self, now: Instant) {
         let is_due = self.asked_again.is_none_or(|at| now.duration_since(at) >= ASKED_AGAIN);
-        if is_due {
-            self.asked_again = Some(now);
+        if self.asks_again && is_due {
+            (self.asks_again, self.asked_again) = (false, Some(now));
             self.publish(Message::Again);
         }
     }
@@ -77,6 +86,11 @@ impl Journal {
     /// Returns the earliest entry that is not in the stream yet.
     pub fn pending(&self) -> Option<&JournalEntry> {
         self.pending.front()
+    }
+
+    /// Returns whether one of the entries that are not in the stream yet is such a message.
+    pub fn has_pending(&self, is_such: impl Fn(&Message) -> bool) -> bool {
+        self.pending.iter().any(|entry| is_such(&entry.message))
     }
 
     /// Returns the number of entries that are not in the stream yet.
@@ -285,10 +299,16 @@ mod tests {
     #[test]
     fn all_are_asked_to_publish_again_once_in_a_while() {
         let (mut journal, now) = (loaded(), Instant::now());
-        journal.ask_again(now);
-        journal.ask_again(now + Duration::from_secs(1));
+        journal.add_request(now);
+        assert_eq!(journal.pending.len(), 0, "there is no need");
+        journal.ask_again();
+        journal.add_request(now);
         assert_eq!(journal.pending.len(), 1);
-        journal.ask_again(now + ASKED_AGAIN);
+        journal.ask_again();
+        journal.add_request(now + Duration::from_secs(1));
+        assert_eq!(journal.pending.len(), 1, "later");
+        journal.add_request(now + ASKED_AGAIN);
+        journal.add_request(now + 2 * ASKED_AGAIN);
         assert_eq!(journal.pending.len(), 2);
     }
 }

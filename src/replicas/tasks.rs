@@ -19,7 +19,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const BLOCK: Duration = Duration::from_millis(500);
 
 /// The largest number of entries that are read in one call.
-const ENTRIES: usize = 500;
+const ENTRIES: usize = 50;
 
 /// The contexts of sealed entries and beats.
 const ENTRY: &str = "entry";
@@ -51,7 +51,7 @@ impl Replicas {
                 }
                 continue;
             }
-            self.view().add_all(|| self.revoker.revocations(), Instant::now());
+            self.view().add_due(|| self.revoker.revocations(), Instant::now());
             self.publish_pending().await;
             let has_left = self.has_left.lock().await;
             if *has_left {
@@ -90,7 +90,8 @@ impl Replicas {
 
     /// Beats once; an empty text says that the replica leaves.
     async fn beat_once(&self, sealed: &str) -> Result<(), RedisAway> {
-        let keys = [self.key("clock"), self.key("replicas"), self.key("epoch")];
+        let names = ["clock", "replicas", "epoch", "revocations", "refusals", "bells"];
+        let keys = names.map(|name| self.key(name));
         let epoch = format!("{:032x}", fastrand::u128(..));
         let arguments = [&*self.me, sealed, &epoch].map(|text| text.as_bytes().to_vec());
         let script = &self.scripts.beat;
@@ -122,6 +123,8 @@ impl Replicas {
         }
         if is_new_epoch {
             self.drop_verdicts("redis has lost its data");
+        }
+        if is_gap || is_new_epoch {
             self.news.notify_one();
         }
         self.beats.send_modify(|beats| *beats = beats.wrapping_add(1));
@@ -136,6 +139,7 @@ impl Replicas {
         let mut places = StreamPlaces::new(self.view().epochs());
         // Bells from before the start were for the replicas of that time.
         let (mut hears_bells, mut epochs) = (false, self.view().epochs());
+        let mut count = ENTRIES;
         loop {
             if !*up.borrow_and_update() {
                 if up.changed().await.is_err() {
@@ -150,17 +154,21 @@ impl Replicas {
             let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
             let block = if is_first { Duration::ZERO } else { BLOCK };
-            let Ok(entries) = self.shared.link.read_streams(&after, ENTRIES, block).await else {
+            let asked = count;
+            let Ok(entries) = self.shared.link.read_streams(&after, asked, block).await else {
+                // The answer may have been too long.
+                count = 1;
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
+            // Short answers again, one by one.
+            count = (count * 2).min(ENTRIES);
             if entries.iter().all(|entry| entry.stream != revocations) && places.end() {
-                self.view().loaded(Instant::now());
+                self.view().loaded();
                 self.news.notify_one();
                 self.caught_up.send_replace(true);
             }
-            let bells_left =
-                entries.iter().filter(|entry| entry.stream == bells).count() >= ENTRIES;
+            let bells_left = entries.iter().filter(|entry| entry.stream == bells).count() >= asked;
             for entry in entries {
                 let StreamEntry { stream, id, fields } = entry;
                 let value = fields.into_iter().next().map(|(_, value)| value).unwrap_or_default();
@@ -189,7 +197,7 @@ impl Replicas {
             self.view().could_not_open();
             return;
         };
-        let found = self.view().take(entry, Instant::now());
+        let found = self.view().take(entry);
         match found.message {
             None => return,
             Some(Message::Again) => {}

@@ -132,7 +132,7 @@ impl View {
         self.journal.retain(|id| heard.iter().any(|(beat, _)| beat.from == id));
         (self.heard, self.told) = (heard, now);
         if is_gap {
-            self.journal.ask_again(now);
+            self.has_gap();
             // The entry may be there, with an id that is earlier than the last one: the clock of
             // Redis was set back, or somebody wrote an entry with a late id. Read from the start.
             self.epochs += 1;
@@ -141,10 +141,10 @@ impl View {
     }
 
     /// Takes an entry of the stream of revocations.
-    pub fn take(&mut self, entry: JournalEntry, now: Instant) -> Found {
+    pub fn take(&mut self, entry: JournalEntry) -> Found {
         let found = self.journal.read(entry);
         if found.is_gap {
-            self.journal.ask_again(now);
+            self.has_gap();
         }
         if found.message == Some(Message::Again) {
             self.publishes_all = true;
@@ -159,23 +159,34 @@ impl View {
 
     /// Records that the stream was read to its end for the first time. If some of it could not be
     /// opened, all replicas are asked to publish again.
-    pub fn loaded(&mut self, now: Instant) {
+    pub fn loaded(&mut self) {
         self.journal.loaded();
-        self.keys_changed(now);
+        self.keys_changed();
     }
 
     /// Records that the keys have changed, with which entries are sealed.
-    pub fn keys_changed(&mut self, now: Instant) {
+    pub fn keys_changed(&mut self) {
         if std::mem::take(&mut self.has_unopened) {
-            self.journal.ask_again(now);
+            self.journal.ask_again();
         }
     }
 
-    /// Adds all revocations that this replica knows to those that wait, if the others need them
-    /// and it is time.
-    pub fn add_all(&mut self, known: impl FnOnce() -> Vec<(Revoked, u64)>, now: Instant) {
+    /// Has all replicas publish again, this one included: the lost entry may have asked for it.
+    fn has_gap(&mut self) {
+        self.journal.ask_again();
+        self.publishes_all = true;
+    }
+
+    /// Adds to the entries that wait what is due: the request that all replicas publish again, and
+    /// all revocations that this replica knows, if the others need them.
+    pub fn add_due(&mut self, known: impl FnOnce() -> Vec<(Revoked, u64)>, now: Instant) {
+        self.journal.add_request(now);
         let was_lately = |at| now.duration_since(at) < PUBLISHED_ALL;
-        if !self.publishes_all || self.published_all.is_some_and(was_lately) {
+        let is_due = self.publishes_all && !self.published_all.is_some_and(was_lately);
+        // While none is published, those that wait suffice.
+        if !is_due
+            || self.journal.has_pending(|message| matches!(message, Message::StillRevoked(_)))
+        {
             return;
         }
         (self.publishes_all, self.published_all) = (false, Some(now));

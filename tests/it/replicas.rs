@@ -4,6 +4,7 @@ mod alone;
 mod flood;
 mod gaps;
 mod guards;
+mod hostile;
 mod idle;
 #[path = "../simulation/lease_model.rs"]
 mod lease_model;

@@ -124,6 +124,11 @@ impl Audit {
         if left < -1.0 { Err(-left) } else { Ok(()) }
     }
 
+    /// Returns what a caller might still use after its last event.
+    pub(crate) fn left(&self, caller: usize) -> f32 {
+        self.accounts[caller].left
+    }
+
     /// Gives an event back to a caller.
     pub(crate) fn give_back(&mut self, caller: usize) {
         self.accounts[caller].left += 1.0;

@@ -9,8 +9,8 @@ const GONE: f64 = 30_000.0;
 /// The beats that a Redis server has, and the epoch. Times are in microseconds.
 #[derive(Clone)]
 pub(crate) struct BeatModel<T> {
-    epoch: Option<String>,
-    beats: BTreeMap<String, (f64, T)>,
+    pub(crate) epoch: Option<String>,
+    pub(crate) beats: BTreeMap<String, (f64, T)>,
 }
 
 /// The reply to a beat.

@@ -42,6 +42,8 @@ enum Spread {
     One(usize),
     Even,
     Uneven,
+    /// Nearly all to one of them.
+    Mostly(usize),
     /// One at a time, and another after each of these times.
     Moving(Nanos),
 }
@@ -81,10 +83,11 @@ impl Hot {
             1 => Pattern::Bursts(random.u32(2..40)),
             _ => Pattern::Even,
         };
-        let spread = match random.u8(..4) {
+        let spread = match random.u8(..5) {
             0 => Spread::One(random.usize(..1000)),
             1 => Spread::Even,
             2 => Spread::Uneven,
+            3 => Spread::Mostly(random.usize(..1000)),
             _ => Spread::Moving(nanos(Duration::from_millis(random.u64(300..6000)))),
         };
         Self { caller, load: times * kind.rate * busy, pattern, spread, left: 0 }
@@ -116,12 +119,14 @@ impl Hot {
             Spread::One(place) => place,
             Spread::Even => random.usize(..replicas),
             Spread::Uneven => (random.f64().powi(3) * replicas as f64) as usize,
+            Spread::Mostly(place) if random.u8(..10) > 0 => place,
+            Spread::Mostly(_) => random.usize(..replicas),
             Spread::Moving(every) => (now / every) as usize,
         }) % replicas
     }
 
     /// Returns whether the load is steadily above the rate.
     pub(crate) fn is_steady(&self, kind: &QuotaKind) -> bool {
-        self.load >= 1.4 * kind.rate
+        !matches!(self.pattern, Pattern::Bursts(_)) && self.load >= 1.4 * kind.rate
     }
 }

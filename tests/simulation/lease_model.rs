@@ -87,6 +87,8 @@ impl LeaseModel {
         } else if small {
             let joins = question.joins.unwrap_or_default().max(0) as f64;
             bucket.level = (joins / 1e6 * replicas).min(burst);
+        }
+        if small {
             bucket.members = alive;
         }
         let others = || {
@@ -109,6 +111,11 @@ impl LeaseModel {
                 bucket.members += 1;
                 bucket.level += joins as f64 / 1e6;
             }
+        } else if let Some(joins) = question.joins
+            && question.took != 0
+        {
+            let back = (joins - question.took).min(0) as f64 / 1e6;
+            bucket.level = (bucket.level + back).max(-cap(bucket.members));
         }
         bucket.level = (bucket.level + f64::from(give)).min(cap(bucket.members));
         match bucket.wanted.get_mut(replica) {

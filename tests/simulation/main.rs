@@ -15,17 +15,24 @@
     reason = "a test"
 )]
 
+mod attack;
 mod audit;
 mod beat_model;
+mod cache;
 mod callers;
 mod exact;
+mod gate;
 mod lease_model;
 mod look;
+mod provider;
 mod redis;
 mod replica;
+mod revoking;
 mod run;
 mod scenario;
 mod stream;
+mod verdict_model;
+mod verdicts;
 mod world;
 
 use std::process::ExitCode;
@@ -48,12 +55,19 @@ struct Arguments {
     /// Prints what happens
     #[arg(long)]
     trace: bool,
+    /// Prints what happens to this caller
+    #[arg(long)]
+    caller: Option<usize>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(seed) = arguments.seed {
-        return if run(seed, arguments.trace) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if run(seed, arguments.trace, arguments.caller) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
     }
     exact::all();
     let begun = Instant::now();
@@ -66,7 +80,7 @@ fn main() -> ExitCode {
                     if seed >= arguments.seeds {
                         break;
                     }
-                    if !run(seed, false) {
+                    if !run(seed, false, None) {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -79,17 +93,24 @@ fn main() -> ExitCode {
 }
 
 /// Runs a seed. Returns whether all conditions hold.
-fn run(seed: u64, trace: bool) -> bool {
+fn run(seed: u64, trace: bool, caller: Option<usize>) -> bool {
     let begun = Instant::now();
     let mut world = World::new(seed, trace);
+    world.watched = caller;
     let result = world.run();
     let (requests, calls) = (world.requests, world.calls);
     let size = format!(
-        "{} replicas, {} callers, {:.0} s, {} faults, {requests} requests, {calls} calls, {:.1?}",
+        "{} replicas, {} callers, {:.0} s, {} faults{}, {requests} requests, {calls} calls, \
+         {} logins ({} asked, {} learned, {} revoked), {:.1?}",
         world.scenario.replicas,
         world.scenario.callers,
         world.scenario.length.as_secs_f64(),
         world.scenario.faults.len(),
+        if world.scenario.is_attacked { " and an attacker" } else { "" },
+        world.let_in + world.refused,
+        world.provider.asked,
+        world.learned,
+        world.revoked.len(),
         begun.elapsed()
     );
     match &result {

@@ -1,9 +1,11 @@
 //! A replica of the simulation: its table of limits, its link to Redis, and its tasks.
 
+use std::time::Instant;
+
 use moorgate::rate_limit::shared::SharedTable;
 use moorgate::rate_limit::{Nanos, nanos};
 
-use super::stream::StreamId;
+use super::gate::GateState;
 use super::world::{GAP, TIMEOUT};
 
 /// A task of a replica, which asks Redis one question at a time.
@@ -12,10 +14,12 @@ pub(crate) enum Task {
     Exchange,
     Beat,
     Read,
+    /// The question about a credential with this number.
+    Asks(u64),
 }
 
-/// The number of tasks.
-const TASKS: usize = 3;
+/// The number of tasks with a state.
+const TASKS: usize = 4;
 
 /// A replica.
 pub(crate) struct Replica {
@@ -32,12 +36,13 @@ pub(crate) struct Replica {
     pub(crate) has_heard: bool,
     /// The last time at which it had Redis.
     pub(crate) had_redis: Option<Nanos>,
+    /// `true` if its table takes events from Redis.
+    pub(crate) is_connected: bool,
     /// The time until which it counts as alone for the bounds: its table was without Redis then.
     pub(crate) alone_until: Nanos,
     pub(crate) tasks: [TaskState; TASKS],
     pub(crate) waiting: Vec<Waiting>,
-    /// The place up to which bells were read.
-    pub(crate) bells_after: Option<StreamId>,
+    pub(crate) gate: GateState,
 }
 
 /// The state of a task.
@@ -59,11 +64,11 @@ pub(crate) struct Waiting {
 
 impl Replica {
     /// Creates a replica that starts.
-    pub(crate) fn new(number: usize, started: Nanos) -> Self {
+    pub(crate) fn new(number: usize, started: Nanos, at: Instant) -> Self {
+        let id = format!("{number:016x}");
         let table = SharedTable::new(number % 2 == 1);
         table.set_key([1, 2]);
         Self {
-            id: format!("{number:016x}"),
             is_dead: false,
             started,
             table,
@@ -72,27 +77,23 @@ impl Replica {
             known: (1, 1),
             has_heard: false,
             had_redis: None,
+            is_connected: false,
             alone_until: started,
             tasks: Default::default(),
             waiting: Vec::new(),
-            bells_after: None,
+            gate: GateState::new(&id, at),
+            id,
         }
     }
 
     pub(crate) fn task(&mut self, task: Task) -> &mut TaskState {
-        &mut self.tasks[task as usize]
-    }
-
-    /// Takes the beats of all replicas.
-    pub(crate) fn hear(&mut self, ages: impl Iterator<Item = u64>) {
-        let (mut alive, mut live) = (0, 0);
-        for age in ages {
-            alive += 1;
-            live += u32::from(age < 3000);
-        }
-        self.known = (alive.max(1), live.max(1));
-        self.has_heard = true;
-        self.table.set_replicas(alive.max(1));
+        let place = match task {
+            Task::Exchange => 0,
+            Task::Beat => 1,
+            Task::Read => 2,
+            Task::Asks(_) => 3,
+        };
+        &mut self.tasks[place]
     }
 
     /// Adds a request that waits for the next answer.

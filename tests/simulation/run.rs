@@ -1,14 +1,19 @@
 //! One run of the simulation: what happens at each event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use moorgate::rate_limit::shared::Reservation;
 use moorgate::rate_limit::{Nanos, nanos};
+use moorgate::replicas::message::Beat;
+use moorgate::replicas::view::ReplicaStream;
 
+use super::beat_model::BeatReply;
+use super::gate::Stage;
 use super::look::{LOOK, SECOND};
-use super::redis::{Answer, Question};
+use super::redis::{Answer, Entry, Question};
 use super::replica::{Replica, Task};
-use super::scenario::{Fault, START};
+use super::scenario::{CALM, Fault, START};
 use super::world::{Call, Event, World};
 
 /// The time between two beats.
@@ -34,19 +39,28 @@ impl World {
             let offset = self.random.u64(..SECOND);
             self.after(begin + offset, Event::Hot(hot));
         }
-        let end = nanos(START) + nanos(self.scenario.length);
+        self.after(begin, Event::Login);
+        self.after(begin, Event::Changes);
+        let calm = nanos(START) + nanos(self.scenario.length);
+        self.after(calm - self.now, Event::Calm);
+        if self.scenario.is_attacked {
+            self.attack_begins(calm);
+        }
+        let end = calm + nanos(CALM);
         while let Some(event) = self.next(end) {
             self.happens(event);
-            if let Some(failure) = self.failure.take() {
+            if let Some(failure) = self.failure() {
                 return Err(failure);
             }
         }
         self.now = end;
-        self.is_enough()
+        self.all_arrived()?;
+        self.is_enough((calm / SECOND) as usize)
     }
 
     fn happens(&mut self, event: Event) {
         match event {
+            Event::Crowd | Event::Hot(_) | Event::Flood | Event::Changes if self.is_calm => {}
             Event::Crowd => {
                 let caller = self.random.usize(self.hot.len()..self.scenario.callers);
                 let place = self.random.usize(..1000);
@@ -88,6 +102,26 @@ impl World {
                     self.link_down(replica);
                 }
             }
+            Event::LooksAgain(replica, place) => {
+                if self.replicas[replica].session.is_some() {
+                    self.claim(replica, place);
+                }
+            }
+            Event::Hears(replica, place) => self.hears(replica, place),
+            Event::Verdict(replica, place, verdict) => self.verdict(replica, place, verdict),
+            Event::Login => {
+                if !self.serving.is_empty() {
+                    let who = self.random.usize(..self.scenario.credentials);
+                    let replica = self.serving[self.random.usize(..self.serving.len())];
+                    self.login(who, replica);
+                }
+                let pause = -1e9 / self.scenario.logins * self.random.f64().max(1e-9).ln();
+                self.after(pause as Nanos, Event::Login);
+            }
+            Event::Changes => self.changes(),
+            Event::Attack => self.attack(),
+            Event::Confirmed(fact) => self.confirmed(fact),
+            Event::Calm => self.calm(),
             Event::Deadline(replica) => self.deadline(replica),
             Event::Connects(replica) => self.connects(replica),
             Event::Serves(replica) => {
@@ -126,14 +160,21 @@ impl World {
             Reservation::Ask(_) => return false,
             Reservation::Refused(_) => {}
             Reservation::Taken(taken, _) => {
-                if let Err(beyond) = self.audit.admit(&self.quotas, caller, self.now) {
+                if self.watched == Some(caller) {
+                    let left = self.audit.left(caller);
+                    println!("{:.3} {number} admits {taken:?}, {left}", self.now as f64 / 1e9);
+                }
+                // Whoever controls Redis can make limits wrong.
+                let is_attacked = self.scenario.is_attacked;
+                let admitted = self.audit.admit(&self.quotas, caller, self.now);
+                if let Err(beyond) =
+                    admitted.or_else(|it| if is_attacked { Ok(()) } else { Err(it) })
+                {
                     let kind = self.quotas.of(caller);
-                    self.failure.get_or_insert(format!(
-                        "at {:.3} s, replica {number} admits {beyond:.1} events of caller {caller} \
-                         ({}/s, burst {}) beyond the bound",
-                        self.now as f64 / 1e9,
-                        kind.rate,
-                        kind.burst
+                    let (rate, burst) = (kind.rate, kind.burst);
+                    self.fail(format!(
+                        "replica {number} admits {beyond:.1} events of caller {caller} \
+                         ({rate}/s, burst {burst}) beyond the bound"
                     ));
                 }
                 if self.random.u8(..50) == 0 {
@@ -179,7 +220,7 @@ impl World {
         let now = self.now;
         let replica = &mut self.replicas[number];
         replica.table.set_connected(false, now);
-        let is_new = replica.alone_until < now;
+        let is_new = std::mem::take(&mut replica.is_connected);
         replica.alone_until = now + LOOK;
         if is_new {
             let known = self.last_known(number);
@@ -198,6 +239,7 @@ impl World {
         match task {
             Task::Exchange => {
                 replica.table.set_connected(true, now);
+                replica.is_connected = true;
                 let questions = replica.table.plan(now, 256);
                 if questions.is_empty() {
                     let pause = replica.pause();
@@ -206,11 +248,18 @@ impl World {
                     self.call(number, task, Question::Leases(questions));
                 }
             }
-            Task::Beat => self.call(number, task, Question::Beat),
-            Task::Read => {
-                let after = replica.bells_after;
-                self.call(number, task, Question::Read(after));
+            Task::Beat => {
+                let at = self.start + Duration::from_nanos(now);
+                replica.gate.view.add_due(|| replica.gate.revocations.all(), at);
+                self.publish_or_beat(number);
             }
+            Task::Read => {
+                let epochs = replica.gate.view.epochs();
+                let (after, is_first) = replica.gate.places.after(epochs);
+                let question = Question::Read(after.clone(), !is_first);
+                self.call(number, task, question);
+            }
+            Task::Asks(_) => {}
         }
     }
 
@@ -227,12 +276,18 @@ impl World {
         if is_late {
             return self.link_down(number);
         }
-        let state = replica.task(call.task);
-        state.is_calling = false;
-        let is_wanted = state.is_wanted;
+        replica.task(call.task).is_calling = false;
         match answer {
             Answer::Leases(questions, answers) => {
                 let (_, live) = replica.known;
+                if let Some(caller) = self.watched {
+                    let key = replica.table.key(&caller);
+                    for (question, answer) in questions.iter().zip(&answers) {
+                        if question.key == key {
+                            println!("{:.3} {number} {question:?} {answer:?}", now as f64 / 1e9);
+                        }
+                    }
+                }
                 replica.table.apply(&questions, &answers, live, now);
                 self.round(number);
                 let replica = &mut self.replicas[number];
@@ -241,19 +296,79 @@ impl World {
                 let pause = if is_wanted && !is_awaited { 0 } else { replica.pause() };
                 self.schedule(number, Task::Exchange, pause);
             }
+            Answer::Published(entry) => {
+                replica.gate.view.journal().published(entry);
+                self.publish_or_beat(number);
+            }
             Answer::Beat(reply) => {
-                replica.hear(reply.beats.iter().map(|(_, age, ())| *age));
+                self.hear(number, reply);
+                let is_wanted = self.replicas[number].task(Task::Beat).is_wanted;
                 self.schedule(number, Task::Beat, if is_wanted { 0 } else { nanos(BEAT) });
             }
-            Answer::Entries(last, bells) => {
-                replica.bells_after = Some(last);
-                for bell in &bells {
-                    replica.table.hear(bell.key, bell.quota, now);
-                }
-                if !bells.is_empty() {
+            Answer::Entries(entries) => {
+                self.read(number, entries);
+                self.schedule(number, Task::Read, 0);
+            }
+            Answer::Claim(reply, told) => {
+                let Task::Asks(place) = call.task else { return };
+                self.claimed(number, place, reply, told);
+            }
+            Answer::Put(found) => {
+                let Task::Asks(place) = call.task else { return };
+                self.was_put(number, place, found);
+            }
+            Answer::Announced => {}
+        }
+    }
+
+    fn publish_or_beat(&mut self, number: usize) {
+        let journal = self.replicas[number].gate.view.journal();
+        let question = match journal.pending() {
+            Some(entry) => Question::Publish(Arc::new(entry.clone())),
+            None => Question::Beat(Arc::new(journal.beat("1"))),
+        };
+        self.call(number, Task::Beat, question);
+    }
+
+    /// Takes the beats of all replicas.
+    fn hear(&mut self, number: usize, reply: BeatReply<Arc<Beat>>) {
+        let at = self.at(self.now);
+        let replica = &mut self.replicas[number];
+        let told = reply.beats.into_iter().map(|(id, age, beat)| {
+            (Duration::from_millis(age), Some(beat).filter(|beat| beat.from == id))
+        });
+        let heard = replica.gate.view.hear(told, &reply.epoch, at);
+        replica.known = (heard.alive, heard.live);
+        replica.has_heard = true;
+        replica.table.set_replicas(heard.alive);
+        if heard.is_gap {
+            self.drop_verdicts(number, "an entry does not come");
+        }
+        if heard.is_new_epoch {
+            self.drop_verdicts(number, "a new epoch");
+        }
+        if heard.is_gap || heard.is_new_epoch {
+            self.wake(number, Task::Beat);
+        }
+    }
+
+    /// Takes what the streams have.
+    fn read(&mut self, number: usize, entries: Vec<(ReplicaStream, String, Entry)>) {
+        let replica = &mut self.replicas[number];
+        let has_more = entries.iter().any(|(stream, ..)| *stream == ReplicaStream::Revocations);
+        if !has_more && replica.gate.places.end() {
+            replica.gate.view.journal().loaded();
+        }
+        for (stream, id, entry) in entries {
+            self.replicas[number].gate.places.read(stream, id);
+            match entry {
+                Entry::Revocation(entry) => self.take(number, &entry),
+                Entry::Refusal(refusal) => self.hear_refusal(number, refusal),
+                Entry::Bell(bell) => {
+                    let now = self.now;
+                    self.replicas[number].table.hear(bell.key, bell.quota, now);
                     self.wake(number, Task::Exchange);
                 }
-                self.schedule(number, Task::Read, 0);
             }
         }
     }
@@ -261,7 +376,8 @@ impl World {
     /// Starts a replica.
     fn start(&mut self) {
         let number = self.replicas.len();
-        self.replicas.push(Replica::new(number, self.now));
+        let at = self.at(self.now);
+        self.replicas.push(Replica::new(number, self.now, at));
         let soon = self.random.u64(..SECOND / 10);
         self.after(soon, Event::Connects(number));
         self.after(2 * SECOND, Event::Serves(number));
@@ -296,7 +412,17 @@ impl World {
         let replica = &mut self.replicas[number];
         replica.session = None;
         replica.tasks.iter_mut().for_each(|task| task.is_calling = false);
+        let askings: Vec<_> =
+            replica.gate.askings.iter().map(|(place, it)| (*place, it.stage)).collect();
         self.after(1_000_000, Event::Connects(number));
+        // Questions go on without Redis.
+        for (place, stage) in askings {
+            match stage {
+                Stage::Others(_) => self.ask_provider(number, place),
+                Stage::Sharing => drop(self.replicas[number].gate.askings.remove(&place)),
+                Stage::Provider => {}
+            }
+        }
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -326,8 +452,15 @@ impl World {
             }
             Fault::Clock(step) => {
                 self.redis.skew += step;
+                self.stepped.0 += step.unsigned_abs();
                 self.audit.add_seconds(&self.quotas, 8.0);
             }
+            Fault::Wall(replica, step) => {
+                self.stepped.1 += step.unsigned_abs();
+                self.replicas[replica].gate.skew += step;
+            }
+            Fault::ProviderDown => self.provider.is_down = true,
+            Fault::ProviderUp => self.provider.is_down = false,
             Fault::Died(replica) => {
                 if self.running() > 1.0 && !self.replicas[replica].is_dead {
                     let running = self.running();

@@ -13,6 +13,11 @@ pub(crate) struct Scenario {
     pub(crate) hot: usize,
     /// Requests of all other callers in a second.
     pub(crate) crowd: f64,
+    pub(crate) credentials: usize,
+    /// Requests with credentials in a second.
+    pub(crate) logins: f64,
+    /// `true` if an attacker has Redis for a while.
+    pub(crate) is_attacked: bool,
     pub(crate) length: Duration,
     /// The faults and their times, in order.
     pub(crate) faults: Vec<(Nanos, Fault)>,
@@ -35,11 +40,18 @@ pub(crate) enum Fault {
     WentBack,
     /// The clock of Redis is set by so many microseconds.
     Clock(i64),
+    /// The wall clock of a replica is set by so many microseconds.
+    Wall(usize, i64),
+    ProviderDown,
+    ProviderUp,
     /// A replica dies.
     Died(usize),
     /// A replica starts.
     Started,
 }
+
+/// The time after the faults in which all replicas must come to know all.
+pub(crate) const CALM: Duration = Duration::from_secs(15);
 
 /// The time in which all replicas get to know each other.
 pub(crate) const START: Duration = Duration::from_secs(13);
@@ -65,6 +77,9 @@ impl Scenario {
             callers: if is_large { 100_000 } else { random.usize(1000..20_000) },
             hot: random.usize(4..12),
             crowd: if is_large { 6000.0 } else { 1000.0 },
+            credentials: 2 * random.usize(5..40),
+            logins: if is_large { 500.0 } else { 200.0 },
+            is_attacked: faults > 0 && random.u8(..4) == 0,
             length,
             faults: Vec::new(),
         };
@@ -82,7 +97,7 @@ impl Scenario {
         let lasts = (1e8 * 600_f64.powf(random.f64())) as Nanos;
         let replica = random.usize(..self.replicas);
         let faults = &mut self.faults;
-        match random.u8(..12) {
+        match random.u8(..14) {
             0..4 => {
                 faults.push((at, Fault::Cut(replica, random.bool())));
                 faults.push((at + lasts, Fault::Mended(replica)));
@@ -102,6 +117,14 @@ impl Scenario {
             }
             8 => faults.push((at, Fault::Died(replica))),
             9 => faults.push((at, Fault::Started)),
+            10 => {
+                let step = if random.bool() { 5_000_000 } else { -5_000_000 };
+                faults.push((at, Fault::Wall(replica, step)));
+            }
+            11 => {
+                faults.push((at, Fault::ProviderDown));
+                faults.push((at + lasts / 4, Fault::ProviderUp));
+            }
             _ => {
                 faults.push((at, Fault::Died(replica)));
                 faults.push((at + lasts / 20, Fault::Started));

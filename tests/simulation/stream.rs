@@ -39,4 +39,9 @@ impl<T: Clone> Stream<T> {
         let first = self.entries.partition_point(|(other, _)| *other <= id);
         self.entries.range(first..).take(count).cloned().collect()
     }
+
+    /// Returns the entries, which only an attacker changes.
+    pub(crate) fn entries(&mut self) -> &mut VecDeque<(StreamId, T)> {
+        &mut self.entries
+    }
 }

@@ -2,16 +2,19 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use moorgate::rate_limit::shared::SharedTaken;
 use moorgate::rate_limit::{Nanos, nanos};
 
+use super::attack::Attacker;
 use super::audit::Audit;
 use super::callers::{Hot, Quotas};
+use super::provider::Provider;
 use super::redis::{Answer, Question, Redis, RedisData};
 use super::replica::{Replica, Task};
+use super::revoking::Fact;
 use super::scenario::{Fault, Scenario};
 
 /// The shortest time between two exchanges of a replica, if requests wait.
@@ -45,8 +48,23 @@ pub(crate) struct World {
     sessions: u64,
     pub(crate) calls: u64,
     pub(crate) requests: u64,
-    pub(crate) failure: Option<String>,
+    pub(crate) provider: Provider,
+    pub(crate) revoked: Vec<Fact>,
+    pub(crate) attacker: Attacker,
+    /// The questions about credentials so far, and their outcomes.
+    pub(crate) asked: u64,
+    pub(crate) learned: u64,
+    pub(crate) let_in: u64,
+    pub(crate) refused: u64,
+    /// The instant of the time 0.
+    pub(crate) start: Instant,
+    /// By how much the clocks of Redis and of replicas were set, in microseconds.
+    pub(crate) stepped: (u64, u64),
+    pub(crate) is_calm: bool,
+    failure: Option<String>,
     pub(crate) trace: bool,
+    /// The caller whose events are printed.
+    pub(crate) watched: Option<usize>,
 }
 
 /// Something that happens at a time.
@@ -76,6 +94,22 @@ pub(crate) enum Event {
     Answered(Call, Answer),
     /// A question has failed.
     Failed(usize, u64),
+    /// A replica looks again whether another one knows the answer to a question.
+    LooksAgain(usize, u64),
+    /// The provider hears a question of a replica.
+    Hears(usize, u64),
+    /// A replica has the answer of the provider.
+    Verdict(usize, u64, Option<bool>),
+    /// A request with a credential comes.
+    Login,
+    /// The truth about a credential changes, and an operator may revoke it.
+    Changes,
+    /// An attacker at Redis does something.
+    Attack,
+    /// A second after a revocation.
+    Confirmed(usize),
+    /// The faults end.
+    Calm,
     /// Requests of a replica have waited for long enough.
     Deadline(usize),
     /// A replica connects to Redis.
@@ -107,6 +141,7 @@ impl World {
         let hot: Vec<_> = (0..scenario.hot)
             .map(|caller| Hot::random(&mut random, caller, quotas.of(caller), busy))
             .collect();
+        let provider = Provider::new(scenario.credentials, &mut random);
         let audit = Audit::new(&quotas, scenario.callers, hot.len());
         Self {
             random,
@@ -126,8 +161,19 @@ impl World {
             sessions: 0,
             calls: 0,
             requests: 0,
+            provider,
+            revoked: Vec::new(),
+            attacker: Attacker::default(),
+            asked: 0,
+            learned: 0,
+            let_in: 0,
+            refused: 0,
+            start: Instant::now(),
+            stepped: (0, 0),
+            is_calm: false,
             failure: None,
             trace,
+            watched: None,
         }
     }
 
@@ -186,7 +232,7 @@ impl World {
     }
 
     /// Has Redis answer a question.
-    pub(crate) fn arrives(&mut self, call: Call) {
+    pub(crate) fn arrives(&mut self, mut call: Call) {
         let replica = &self.replicas[call.replica];
         if replica.is_dead {
             // It may have asked just before.
@@ -198,9 +244,10 @@ impl World {
         }
         let replica = &self.replicas[call.replica];
         let epoch = format!("{:016x}", self.random.u64(..));
-        let (id, known) = (replica.id.clone(), replica.known);
-        let answer = self.redis.answer(self.now, &id, known, call.question.clone(), &epoch);
-        let is_change = !matches!(call.question, Question::Read(_));
+        let (id, known) = (&replica.id, replica.known);
+        let is_change =
+            !matches!(call.question, Question::Read(..) | Question::Claim(..) | Question::Put(..));
+        let answer = self.redis.answer(self.now, id, known, &mut call.question, &epoch);
         match answer {
             Some(answer) => self.reply(call, answer),
             None => {
@@ -209,12 +256,16 @@ impl World {
             }
         }
         if is_change {
-            for blocked in std::mem::take(&mut self.blocked) {
-                let asked = blocked.question.clone();
-                match self.redis.answer(self.now, "", (1, 1), asked, "") {
-                    Some(answer) => self.reply(blocked, answer),
-                    None => self.blocked.push(blocked),
-                }
+            self.wake_readers();
+        }
+    }
+
+    /// Answers the replicas that wait for an entry, if there is one.
+    pub(crate) fn wake_readers(&mut self) {
+        for mut blocked in std::mem::take(&mut self.blocked) {
+            match self.redis.answer(self.now, "", (1, 1), &mut blocked.question, "") {
+                Some(answer) => self.reply(blocked, answer),
+                None => self.blocked.push(blocked),
             }
         }
     }
@@ -225,8 +276,7 @@ impl World {
             return;
         };
         let call = self.blocked.swap_remove(place);
-        let Question::Read(Some(after)) = call.question else { return };
-        self.reply(call, Answer::Entries(after, Vec::new()));
+        self.reply(call, Answer::Entries(Vec::new()));
     }
 
     fn reply(&mut self, call: Call, answer: Answer) {
@@ -245,6 +295,21 @@ impl World {
     pub(crate) fn session(&mut self) -> u64 {
         self.sessions += 1;
         self.sessions
+    }
+
+    /// Returns the instant of a time.
+    pub(crate) fn at(&self, time: Nanos) -> Instant {
+        self.start + Duration::from_nanos(time)
+    }
+
+    /// Ends the run, because a condition does not hold.
+    pub(crate) fn fail(&mut self, why: String) {
+        let at = self.now as f64 / 1e9;
+        self.failure.get_or_insert(format!("at {at:.3} s, {why}"));
+    }
+
+    pub(crate) fn failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     pub(crate) fn say(&self, text: impl FnOnce() -> String) {

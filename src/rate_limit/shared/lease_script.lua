@@ -6,16 +6,17 @@
 -- KEYS  1: the clock; 2: the stream of bells; then the bucket of each caller
 -- ARGV  1: id of the replica; 2: replicas alive; 3: replicas that answer now; then for each caller
 --       its name, nanoseconds an event, burst, events wanted, events given back, and the
---       millionths of an event that the replica hands over if it is not a member yet (empty: none)
+--       millionths of an event that the replica hands over if it is not a member yet (empty: none),
+--       and the millionths that it took from the bucket while it was alone, if it is a member
 -- Returns for each caller: 1 if there is a bucket, events granted, millionths of an event left,
 --       members, milliseconds until the bucket is full
 local id, alive, live = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- Returns a number that a script has written, or 0: what anybody else has written must not spoil
--- all that follows. NaN is not equal to itself.
-local function number(text)
+-- Returns a number that a script has written, or else 0 or `other`: what anybody else has written
+-- must not spoil all that follows. NaN is not equal to itself.
+local function number(text, other)
   local value = tonumber(text)
-  return value and value == value and math.abs(value) < 9e15 and value or 0
+  return value and value == value and math.abs(value) < 9e15 and value or other or 0
 end
 
 -- Returns the fields of a hash. A key of another type is deleted.
@@ -43,7 +44,7 @@ local function answer(key, at)
   local interval = tonumber(ARGV[at + 1]) / 1000
   local burst = tonumber(ARGV[at + 2])
   local want, give = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local joins = tonumber(ARGV[at + 5])
+  local joins, took = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local bucket = fields_of(key)
   local exists = bucket.v ~= nil
   if not exists and not joins then return {0, 0, 0, 0, 0} end
@@ -53,16 +54,18 @@ local function answer(key, at)
   local function cap() return math.max(1, burst * math.min(members, alive) / alive) end
   local function inflow() return math.max(1, math.min(members, live)) / alive end
   if exists then
-    local since = math.max(0, v - number(bucket.v))
+    local since = math.max(0, v - number(bucket.v, v))
     level = math.min(level + since / interval * inflow(), cap())
   elseif small then
-    level, members = math.min(burst, math.max(0, joins) / 1000000 * alive), alive
+    level = math.min(burst, math.max(0, joins) / 1000000 * alive)
   end
+  -- Replicas that start later use no shares of their own either.
+  if small then members = alive end
   local total, is_idle = want, want == 0 and give == 0 and not joins
   for field, value in pairs(bucket) do
     if string.sub(field, 1, 1) == 'd' and field ~= 'd' .. id then
       local wanted, when = string.match(value, '^(%d+) (%d+)$')
-      if wanted and v - tonumber(when) < 500000 then
+      if wanted and math.abs(v - tonumber(when)) < 500000 then
         total = total + tonumber(wanted)
         is_idle = false
       end
@@ -81,6 +84,9 @@ local function answer(key, at)
       members = members + 1
       level = level + joins / 1000000
     end
+  elseif joins and took ~= 0 then
+    -- It has used a part of the bucket as its own. What that gained in time, the bucket gained too.
+    level = math.max(level + math.min(0, joins - took) / 1000000, -cap())
   end
   level = math.min(level + give, cap())
 
@@ -97,6 +103,8 @@ local function answer(key, at)
 
   local rings = not exists or (members < live and v - number(bucket.b) > 1000000)
   if rings and not small then
+    local kind = redis.call('TYPE', KEYS[2]).ok
+    if kind ~= 'none' and kind ~= 'stream' then redis.call('DEL', KEYS[2]) end
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', '1000', '*',
       'b', name .. ' ' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2])
     redis.call('PEXPIRE', KEYS[2], 86400000)
@@ -113,6 +121,6 @@ end
 
 local reply = {}
 for i = 3, #KEYS do
-  for _, value in ipairs(answer(KEYS[i], 4 + (i - 3) * 6)) do reply[#reply + 1] = value end
+  for _, value in ipairs(answer(KEYS[i], 4 + (i - 3) * 7)) do reply[#reply + 1] = value end
 end
 return reply

@@ -35,6 +35,9 @@ struct Caller {
     standing: Standing,
     /// The leased events that are not used yet.
     events: u32,
+    /// The part of the bucket that the replica took over when it went on alone, in millionths. It is
+    /// in the bucket as well, until the replica is back.
+    took: i64,
     /// The events that were asked for since the last question.
     asked: u32,
     /// The events that are needed until the next question.
@@ -223,11 +226,16 @@ impl Leases {
         for key in keys {
             let Some(caller) = state.callers.get_mut(&key) else { continue };
             let leased = i64::from(caller.events) * MILLION;
-            let level = match caller.standing {
+            // What Redis may have is in two places now.
+            let (level, took) = match caller.standing {
                 Standing::Own => continue,
-                Standing::Joining(share) => share,
-                Standing::Member => leased + caller.level_at(now) / i64::from(replicas.max(1)),
+                Standing::Joining(share) => (share, share.max(caller.took)),
+                Standing::Member => {
+                    let part = caller.level_at(now) / i64::from(replicas.max(1));
+                    (leased + part, part)
+                }
             };
+            caller.took = took;
             let word = caller.quota.share(replicas).word_at(level, now);
             table.with(key, now, |owed| *owed = word);
             (caller.standing, caller.events) = (Standing::Own, 0);
@@ -253,6 +261,7 @@ impl LeaseTable {
             quota,
             standing: Standing::Own,
             events: 0,
+            took: 0,
             asked: 0,
             need: 0,
             planned_at: now,
@@ -327,7 +336,7 @@ impl Caller {
         self.events -= give;
         let want = need.saturating_sub(self.events);
         (self.asked, self.planned_at) = (0, now);
-        Some(LeaseQuestion { key, quota: self.quota, want, give, joins })
+        Some(LeaseQuestion { key, quota: self.quota, want, give, joins, took: self.took })
     }
 
     fn hear(
@@ -337,7 +346,7 @@ impl Caller {
         (replicas, live): (u32, u32),
         now: Nanos,
     ) {
-        self.standing = Standing::Member;
+        (self.standing, self.took) = (Standing::Member, 0);
         self.events = self.events.saturating_add(answer.granted.min(question.want));
         let most = i64::from(self.quota.burst()).saturating_mul(MILLION);
         (self.level, self.heard_at) = (answer.level.clamp(-most, most), now);

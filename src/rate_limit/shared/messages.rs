@@ -31,6 +31,9 @@ pub struct LeaseQuestion {
     /// The share that the replica hands over if it is not a member yet, in millionths of an event.
     /// `None` if there may be no bucket any more.
     pub joins: Option<i64>,
+    /// The part of the bucket that the replica used as its own while it was alone, in millionths:
+    /// a member brings back `joins` in place of it. 0 if it was not alone.
+    pub took: i64,
 }
 
 /// The answer about one caller.
@@ -64,7 +67,7 @@ impl LeaseQuestion {
     }
 
     /// Returns the arguments of the script about this caller.
-    pub fn arguments(&self, limit: char) -> [String; 6] {
+    pub fn arguments(&self, limit: char) -> [String; 7] {
         [
             self.name(limit),
             self.quota.interval().to_string(),
@@ -72,6 +75,7 @@ impl LeaseQuestion {
             self.want.to_string(),
             self.give.to_string(),
             self.joins.map(|joins| joins.to_string()).unwrap_or_default(),
+            self.took.to_string(),
         ]
     }
 }

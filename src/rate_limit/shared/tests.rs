@@ -54,3 +54,23 @@ fn a_caller_of_a_small_budget_has_its_share_while_too_many_are_busy() {
     ));
     assert!(matches!(reserve(&table, another, quota), Reservation::Refused(_)));
 }
+
+/// What it uses while it is alone is in the bucket as well, and is taken out of it afterwards.
+#[test]
+fn a_replica_that_was_alone_brings_back_what_is_left() {
+    let (table, quota) = (table(2), Quota::new(1, HOUR, 100));
+    let key = table.key(&"caller");
+    table.hear(key, quota, START);
+    let answer =
+        LeaseAnswer { exists: true, granted: 0, level: 60_000_000, members: 2, full_in: HOUR };
+    table.apply(&table.plan(START, 10), &[answer], 2, START);
+    table.set_connected(false, START);
+    let mut used = 0;
+    while let Reservation::Taken(..) = reserve(&table, key, quota) {
+        used += 1;
+    }
+    assert_eq!(used, 30);
+    table.set_connected(true, START);
+    let [question] = &table.plan(START, 10)[..] else { panic!() };
+    assert_eq!((question.took, question.joins), (30_000_000, Some(0)));
+}

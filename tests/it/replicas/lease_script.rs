@@ -28,6 +28,7 @@ fn the_script_answers_as_its_model_does() {
                         want: random.u32(0..8),
                         give: random.u32(0..3),
                         joins: (random.u8(0..4) > 0).then(|| random.i64(-2_000_000..9_000_000)),
+                        took: [0, random.i64(-1_000_000..9_000_000)][random.usize(0..2)],
                     };
                     ('i', question)
                 })
