@@ -33,8 +33,9 @@ user gate on >{password} ~moorgate* +@all -@dangerous +cluster|slots
 """
 
 
-# The least that the user needs for one server, or with sentinels.
-LEAST = """+eval +evalsha +xread +time +get +set +del +exists +pttl +pexpire +hgetall +hmget +hset +hdel +xadd
+# The least that the user needs for one server, or with sentinels: the commands of the gates and of
+# their scripts.
+LEAST = """+eval +evalsha +xread +time +type +get +set +del +pttl +pexpire +hgetall +hmget +hset +hdel +xadd
     +zadd +zrem +zrange +zrangebyscore +zcard +zremrangebyscore +zremrangebyrank""".split()
 
 
@@ -136,7 +137,11 @@ class RedisServer(Server):
         self.kill()
 
     def for_gates(self, url=None, **more):
-        """Returns the section `redis` of a gate's config."""
+        """Returns the section `redis` of a gate's config.
+
+        The time-out is longer than the default, which a machine does not keep that has other work.
+        """
+        more = {"timeout": "500ms", **more}
         more = "".join(f", {key}: {value}" for key, value in more.items())
         return f"redis: {{url: {url or self.url}, username: {USER}, password_file: {self.password_file}{more}}}"
 

@@ -61,7 +61,6 @@ def one_redis(common):
         with run.report.cell("shared", "redis", "start"):
             redis = servers.enter_context(RedisServer(run.machine.fresh("redis")))
             monitor = servers.enter_context(Monitor(redis))
-            # A thousand requests at once keep a small machine busy for longer than the default.
             settings = redis.for_gates(timeout=f"{shared_verdicts.TIMEOUT * 1000:.0f}ms")
             gates = servers.enter_context(fleet(common, "redis", settings, MANY))
         if gates is None:
@@ -80,12 +79,14 @@ def outages(common):
         with run.report.cell("shared", "outages", "start"):
             redis = servers.enter_context(RedisServer(run.machine.fresh("redis")))
             monitor = servers.enter_context(Monitor(redis))
-            gates = servers.enter_context(fleet(common, "outages", redis.for_gates(), MANY))
+            gates = servers.enter_context(fleet(common, "outages", redis.for_gates(timeout=DEFAULT_TIMEOUT), MANY))
         if gates is None:
             return
         shared_outages.no_request_fails(gates, redis, shared_outages.ALL)
         shared_seen.keep(common, "outages", redis, monitor)
 
+
+DEFAULT_TIMEOUT = "50ms"
 
 # Limits that no cell reaches.
 MANY = ("limits: {per_client: {rate: 20000/s, burst: 40000}, per_identity: {rate: 20000/s, burst: 40000}, "
@@ -101,7 +102,7 @@ def valkey(common):
             run.machine.require("valkey-server")
             server = servers.enter_context(RedisServer(run.machine.fresh("valkey"), program="valkey-server"))
             monitor = servers.enter_context(Monitor(server))
-            gates = servers.enter_context(fleet(common, "valkey", server.for_gates(), MANY))
+            gates = servers.enter_context(fleet(common, "valkey", server.for_gates(timeout="200ms"), MANY))
         if gates is None:
             return
         clients_through_the_balancer(gates, [Skopeo])

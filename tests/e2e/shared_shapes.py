@@ -14,7 +14,8 @@ from shared_gates import REPOSITORY, fleet, get, login, person, problems, wait_f
 
 # The rate is so low that it adds nothing meanwhile.
 BURST = 60
-LIMIT = f"limits: {{concurrent_uploads_per_identity: 100, overrides: [{{who: ['user:gitlab/alice'], per_identity: {{rate: 1/h, burst: {BURST}}}}}]}}"
+LIMIT = (f"limits: {{concurrent_uploads_per_identity: 100, overrides: "
+         f"[{{who: ['user:gitlab/alice'], per_identity: {{rate: 1/h, burst: {BURST}}}}}]}}")
 
 # In place of the default.
 PREFIX = "moorgate-e2e"
@@ -25,14 +26,14 @@ FREE = READ_WRITE[2]
 
 def all_shapes(common):
     for name, start, more in [("sentinel", sentinel, failover), ("cluster", nodes, None),
-                              ("TLS", encrypted, None), ("Unix socket", local, None)]:
+                              ("tls", encrypted, None), ("unix-socket", local, None)]:
         with contextlib.ExitStack() as servers:
             shape = None
             with common.run.report.cell("shared", name, "start"):
                 started, redis = start(common.run.machine, servers)
                 monitors = [servers.enter_context(Monitor(server, own_source=None if start is local else b"unix:"))
                             for server in started]
-                shape = servers.enter_context(fleet(common, name.replace(" ", "-").lower(), redis, LIMIT))
+                shape = servers.enter_context(fleet(common, name, redis, LIMIT))
             if shape is None:
                 continue
             acts_as_one(shape)
