@@ -128,7 +128,7 @@ impl Replicas {
         let (revocations, bells) = (self.key("revocations"), self.key("bells"));
         let refusals = self.shared.verdicts.refusals();
         let streams = [&revocations, &refusals, &bells].map(String::clone);
-        let mut places = StreamPlaces::new(self.view().epochs());
+        let mut places = StreamPlaces::new(self.view().starts());
         loop {
             if !*up.borrow_and_update() {
                 if up.changed().await.is_err() {
@@ -136,8 +136,8 @@ impl Replicas {
                 }
                 continue;
             }
-            let epochs = self.view().epochs();
-            let (last, is_first) = places.after(epochs);
+            let starts = self.view().starts();
+            let (last, is_first) = places.after(starts);
             let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
             let block = if is_first { Duration::ZERO } else { BLOCK };

@@ -56,7 +56,7 @@ impl GateState {
     pub(crate) fn new(id: &str, now: Instant) -> Self {
         let view = View::new(id.to_owned(), now);
         Self {
-            places: StreamPlaces::new(view.epochs()),
+            places: StreamPlaces::new(view.starts()),
             view,
             revocations: Revocations::default(),
             clock: RedisClock::default(),

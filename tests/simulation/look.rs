@@ -37,7 +37,8 @@ impl World {
         for number in 0..self.replicas.len() {
             let replica = &mut self.replicas[number];
             if replica.is_dead {
-                is_disturbed |= replica.had_redis.is_some_and(|had| now < had + DISTURBS);
+                let had = replica.had_redis.map(|had| had.max(self.lost_data));
+                is_disturbed |= had.is_some_and(|had| now < had + DISTURBS);
                 connected += f64::from(replica.had_redis.is_some_and(|at| now - at < LAG));
                 continue;
             }
