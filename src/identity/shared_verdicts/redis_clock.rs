@@ -16,6 +16,8 @@ pub struct RedisClock {
     anchor: Option<(Instant, u64)>,
     /// The time from which on verdicts are used.
     floor: u64,
+    /// `true` if verdicts from before the first time that is told are void.
+    is_late: bool,
 }
 
 impl RedisClock {
@@ -23,6 +25,7 @@ impl RedisClock {
     pub fn told(&mut self, told: u64, now: Instant) -> u64 {
         let Some(expected) = self.now(now) else {
             self.anchor = Some((now, told));
+            self.floor = if self.is_late { told } else { 0 };
             return told;
         };
         if Duration::from_micros(expected.abs_diff(told)) <= STEP {
@@ -42,7 +45,10 @@ impl RedisClock {
 
     /// Makes verdicts from before this instant void.
     pub fn set_floor(&mut self, now: Instant) {
-        self.floor = self.floor.max(self.now(now).unwrap_or_default());
+        match self.now(now) {
+            Some(now) => self.floor = self.floor.max(now),
+            None => self.is_late = true,
+        }
     }
 
     /// Returns the age of a verdict that was asked for at this time of Redis, and at this time of
@@ -122,5 +128,14 @@ mod tests {
         assert_eq!(clock.age((START + 10 * SECOND, 0), at(start, 11), 0), None);
         assert!(clock.age((START + 10 * SECOND + 1, 0), at(start, 11), 0).is_some());
         assert_eq!(clock.age((START + 20 * SECOND, 0), at(start, 11), 0), None, "the far future");
+    }
+
+    #[test]
+    fn a_floor_from_before_the_first_time_holds() {
+        let (mut clock, start) = (RedisClock::default(), Instant::now());
+        clock.set_floor(start);
+        clock.told(START, at(start, 1));
+        assert_eq!(clock.age((START, 0), at(start, 2), 0), None);
+        assert!(clock.age((START + 1, 0), at(start, 2), 0).is_some());
     }
 }
