@@ -126,7 +126,10 @@ impl LeaseModel {
             granted = granted.min(f64::from(want)).min(bucket.level.floor()).max(1.0);
         }
         bucket.level -= granted;
-        let rings = !exists || (bucket.members < live && v - bucket.rung > 1_000_000.0);
+        let silence = v - bucket.rung;
+        let rings = !exists
+            || (bucket.members < live && silence > 1_000_000.0)
+            || (want > 0 && silence > 10_000_000.0);
         if rings && !small {
             self.bells.push(Bell { limit, key: question.key, quota });
             bucket.rung = v;

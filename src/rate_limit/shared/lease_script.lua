@@ -84,7 +84,10 @@ local function answer(key, at)
   end
   level = level - grant
 
-  local rings = not exists or (members < live and v - (tonumber(bucket.b) or 0) > 1000000)
+  -- Of the members, some may be gone, and replicas that have started since may not have heard yet.
+  local silence = v - (tonumber(bucket.b) or 0)
+  local rings = not exists or (members < live and silence > 1000000)
+    or (want > 0 and silence > 10000000)
   if rings and not small then
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', '1000', '*',
       'b', name .. ' ' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2])
