@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::identity::authenticator::Revoker;
 use crate::identity::guard::shared_guards::SharedGuards;
@@ -54,6 +54,11 @@ pub struct Replicas {
     news: Notify,
     /// The number of beats so far.
     beats: watch::Sender<u64>,
+    /// `true` once the others were told that the replica ends. Locked during a beat, so that none
+    /// arrives after that.
+    has_left: tokio::sync::Mutex<bool>,
+    /// `true` once the stream of revocations was read to its end.
+    caught_up: watch::Sender<bool>,
     scripts: Scripts,
 }
 
@@ -98,6 +103,8 @@ impl Replicas {
             view: Mutex::new(view),
             news: Notify::new(),
             beats: watch::Sender::new(0),
+            has_left: tokio::sync::Mutex::default(),
+            caught_up: watch::Sender::new(false),
             scripts: Scripts {
                 beat: RedisScript::new(include_str!("replicas/beat.lua")),
                 publish: RedisScript::new(include_str!("replicas/publish.lua")),
@@ -108,6 +115,12 @@ impl Replicas {
     /// Returns the connection to Redis.
     pub fn link(&self) -> &Arc<RedisLink> {
         &self.shared.link
+    }
+
+    /// Waits until the replica knows what was revoked before it started, but not longer than this.
+    pub async fn has_caught_up(&self, limit: Duration) {
+        let mut caught_up = self.caught_up.subscribe();
+        let _ = timeout(limit, caught_up.wait_for(|caught_up| *caught_up)).await;
     }
 
     /// Replaces the keys, after a rotation of their file.
@@ -121,6 +134,8 @@ impl Replicas {
             self.shared.guards.set_key(HashKey::new(key));
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.clone();
+        self.view().keys_changed();
+        self.news.notify_one();
     }
 
     /// Tells the other replicas of a revocation at this Unix time, in microseconds. Returns the

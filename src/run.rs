@@ -10,7 +10,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
@@ -19,12 +19,16 @@ use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
 use crate::net::bind_error;
 use crate::record::{AccessLog, LogFormat, LogTarget, Target};
+use crate::replicas::Replicas;
 use crate::server::{ListenerHealth, Server, Snapshot, bind};
 use live::Drain;
 
 pub use assemble::{registry_origins, registry_tokens};
 pub use live::{Change, Live};
 pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
+
+/// The longest time for which a gate that starts waits to hear from other replicas.
+const LONGEST_START: Duration = Duration::from_millis(1500);
 
 /// The sockets of a gate, bound before anything else, so that the program which starts the gate can
 /// know the ports.
@@ -91,7 +95,8 @@ impl Running {
             replicas: live.replicas().cloned(),
         };
         tokio::spawn(admin.serve(listeners.admin));
-        let server = Server::start(listeners.public, live.connection_limit(), &health, &snapshots)?;
+        let (limit, ready) = (live.connection_limit(), ready(live.replicas()));
+        let server = Server::start(listeners.public, limit, &health, &snapshots, &ready)?;
         Ok(Self { server, live, draining })
     }
 
@@ -120,6 +125,19 @@ impl Running {
         }
         cut_off
     }
+}
+
+/// Returns a receiver of `true` once the gate may serve: when it knows what an operator has revoked
+/// at other replicas, or after a while without Redis.
+fn ready(replicas: Option<&Arc<Replicas>>) -> watch::Receiver<bool> {
+    let (ready, told) = watch::channel(replicas.is_none());
+    if let Some(replicas) = replicas.cloned() {
+        tokio::spawn(async move {
+            replicas.has_caught_up(LONGEST_START).await;
+            ready.send_replace(true);
+        });
+    }
+    told
 }
 
 /// Creates a gate that explains requests. It does not listen, and writes no log.

@@ -167,7 +167,8 @@ where
 }
 
 impl Server {
-    /// Starts a worker for each listener. `limit` applies to all workers together.
+    /// Starts a worker for each listener. `limit` applies to all workers together. They take no
+    /// connection before `ready` is `true`.
     ///
     /// # Errors
     /// [`io::Error`] if a thread or a runtime cannot be started.
@@ -176,6 +177,7 @@ impl Server {
         limit: &Arc<ConnectionLimit>,
         health: &Arc<ListenerHealth>,
         snapshots: &watch::Receiver<Arc<Snapshot>>,
+        ready: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let (phase, told) = watch::channel(Phase::Serving);
         // All snapshots share one recorder.
@@ -185,12 +187,14 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (snapshots, recorder) = (snapshots.clone(), recorder.clone());
             let (limit, health, told) = (limit.clone(), health.clone(), told.clone());
+            let ready = ready.clone();
             let (done, ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _report = ReportPanic(&health);
                 let local = LocalSet::new();
                 let worker = Rc::new(Worker::new(Newest::new(snapshots), recorder, told));
-                let left = local.block_on(&runtime, worker.run(listener, limit, health.clone()));
+                let serving = worker.run(listener, limit, health.clone(), ready);
+                let left = local.block_on(&runtime, serving);
                 // Drops the connections that are still open before `done` reports the end of this
                 // worker.
                 drop(local);
@@ -238,14 +242,20 @@ impl Worker {
         listener: TcpListener,
         limit: Arc<ConnectionLimit>,
         health: Arc<ListenerHealth>,
+        mut ready: watch::Receiver<bool>,
     ) -> usize {
         let mut phase = self.phase.clone();
         let worker = self.clone();
         tokio::task::spawn_local(async move { worker.newest.follow().await });
         let worker = self.clone();
         tokio::task::spawn_local(async move { worker.tend_upstream().await });
+        let accept = async {
+            // Until then, connections wait in the kernel's queue.
+            let _ = ready.wait_for(|ready| *ready).await;
+            self.clone().accept(listener, limit, &health).await
+        };
         tokio::select! {
-            never = self.clone().accept(listener, limit, &health) => match never {
+            never = accept => match never {
                 Ok(never) => match never {},
                 Err(error) => {
                     health.worker_stopped();

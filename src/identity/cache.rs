@@ -17,6 +17,7 @@ mod weight;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::model::keyed_hash::{QuestionId, SecretId};
@@ -37,6 +38,10 @@ const ANONYMOUS_SHARE: u64 = 4;
 
 /// The time for which a question without an answer is not asked again.
 const REST: Duration = Duration::from_secs(1);
+
+/// The largest number of secrets of which it is kept that another replica was told a refusal. A
+/// replica is told only of those that were verified before.
+const MAX_REFUSED: u64 = 10_000;
 
 /// The largest number of resting questions. Beyond it, some are asked again sooner.
 const MAX_RESTING: u64 = 10_000;
@@ -72,6 +77,9 @@ pub struct VerdictCache {
     credentials: Stores,
     anonymous: Stores,
     resting: Cache<QuestionId, Verdict>,
+    /// The secrets that were refused, as another replica has told. Answers to questions up to these
+    /// instants must not come back from Redis.
+    refused: Cache<SecretId, Instant>,
     /// The instant of the last [`clear`](Self::clear). Answers to questions from before it are not
     /// kept.
     cleared: RwLock<Option<Instant>>,
@@ -112,6 +120,10 @@ impl VerdictCache {
             credentials: Stores::new(limits),
             anonymous: Stores::new(limits.of_anonymous()),
             resting: Cache::builder().max_capacity(MAX_RESTING).time_to_live(REST).build(),
+            refused: Cache::builder()
+                .max_capacity(MAX_REFUSED)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
             cleared: RwLock::default(),
         }
     }
@@ -186,7 +198,10 @@ impl VerdictCache {
 
     /// Keeps a verdict that another replica asked for at `at`, unless this one knows a later one.
     pub fn learn(&self, asked: &CacheKey, at: Instant, verdict: &Verdict) {
-        if !self.stores(asked).knows_later(asked, at) {
+        let refused_at = asked.secret.and_then(|secret| self.refused.get(&secret));
+        let is_void = matches!(verdict, Verdict::Verified(..))
+            && refused_at.is_some_and(|refused_at| at <= refused_at);
+        if !is_void && !self.stores(asked).knows_later(asked, at) {
             self.keep(asked, at, verdict);
         }
     }
@@ -199,6 +214,7 @@ impl VerdictCache {
     /// Drops the answers about verified credentials with this secret to questions up to `at`,
     /// because the secret was refused since.
     pub fn forget_before(&self, secret: SecretId, at: Instant) {
+        self.refused.insert(secret, at.max(self.refused.get(&secret).unwrap_or(at)));
         self.credentials.forget_before(secret, at);
     }
 

@@ -128,7 +128,7 @@ impl SharedVerdicts {
         let keys = self.keys();
         let Some(hash_key) = keys.shared_hash_key() else { return Lookup::Ask(None) };
         let id = HashKey::new(hash_key).shared_question(provider.id, provider.depends, question);
-        let names = values::names(&self.link.prefix(), provider.id, &id);
+        let names = values::names(&self.link.prefix(), &id);
         let begun = Instant::now();
         let owner = format!("{}.{:016x}", self.replica, fastrand::u64(..));
         let mut does_not_suffice = false;
@@ -160,7 +160,9 @@ impl SharedVerdicts {
             if suffices {
                 self.metrics.shared_verdict("hit");
                 if mine == 1 {
-                    self.put_none(&names, owner).await;
+                    // The caller does not wait for it.
+                    let shared = self.clone();
+                    tokio::spawn(async move { shared.put_none(&names, owner).await });
                 }
                 return Lookup::Learned;
             }
@@ -189,7 +191,7 @@ impl SharedVerdicts {
         let keys = self.keys();
         let Some(hash_key) = keys.shared_hash_key() else { return };
         let id = HashKey::new(hash_key).shared_question(provider.id, provider.depends, question);
-        let [_, name, ..] = values::names(&self.link.prefix(), provider.id, &id);
+        let [_, name, ..] = values::names(&self.link.prefix(), &id);
         let call = async |value: Vec<u8>| {
             self.link.call("verdict_void", &self.void, std::slice::from_ref(&name), &[value]).await
         };

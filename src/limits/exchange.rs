@@ -1,7 +1,7 @@
 //! The exchange of events of limits with the other replicas, through Redis.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -15,6 +15,9 @@ use crate::redis_link::{RedisLink, RedisScript};
 /// The shortest time between two calls, in which requests that wait come together.
 const GAP: Duration = Duration::from_millis(5);
 
+/// The time for which a replica goes on alone after a call that failed.
+const ALONE: Duration = Duration::from_secs(1);
+
 /// The exchange with the other replicas.
 pub struct LeaseExchange {
     link: Arc<RedisLink>,
@@ -27,6 +30,8 @@ pub struct LeaseExchange {
     alive: AtomicU32,
     /// The number of replicas that answer now.
     live: AtomicU32,
+    /// `true` if a request has waited for an answer in vain.
+    is_late: AtomicBool,
 }
 
 impl LeaseExchange {
@@ -39,6 +44,7 @@ impl LeaseExchange {
             rounds: watch::Sender::new(0),
             alive: AtomicU32::new(1),
             live: AtomicU32::new(1),
+            is_late: AtomicBool::new(false),
         }
     }
 
@@ -64,6 +70,12 @@ impl LeaseExchange {
         let mut rounds = self.rounds.subscribe();
         self.wanted.notify_one();
         timeout_at(deadline, rounds.changed()).await.is_ok_and(|changed| changed.is_ok())
+    }
+
+    /// Makes the replica go on alone for a while, because a request has waited in vain.
+    pub(super) fn was_late(&self) {
+        self.is_late.store(true, Ordering::Relaxed);
+        self.wanted.notify_one();
     }
 
     /// Exchanges events for as long as the runtime lives. `replica` is the id of this replica.
@@ -95,23 +107,37 @@ impl LeaseExchange {
                     _ = up.changed() => {}
                 }
             }
-            self.exchange_once(&accounts, &replica).await;
+            let is_answered = self.exchange_once(&accounts, &replica).await;
+            if self.is_late.swap(false, Ordering::Relaxed) || !is_answered {
+                self.go_alone(&accounts, &mut up).await;
+            }
             metrics.limit_leases(u64::try_from(accounts.leases()).unwrap_or(u64::MAX));
         }
     }
 
-    /// Asks about all callers that are due, in one call.
-    async fn exchange_once(&self, accounts: &Accounts, replica: &str) {
+    /// Goes on alone for a while, and lets the requests go on that wait.
+    async fn go_alone(&self, accounts: &Accounts, up: &mut watch::Receiver<bool>) {
+        for (_, ledger) in accounts.ledgers() {
+            ledger.set_connected(false);
+        }
+        self.rounds.send_modify(|rounds| *rounds = rounds.wrapping_add(1));
+        let _ = timeout(ALONE, up.wait_for(|up| !up)).await;
+    }
+
+    /// Asks about all callers that are due, in one call. Returns `false` without an answer.
+    async fn exchange_once(&self, accounts: &Accounts, replica: &str) -> bool {
         let mut questions: Vec<(char, LeaseQuestion)> = Vec::new();
         for (limit, ledger) in accounts.ledgers() {
             let planned = ledger.plan(MAX_CALLERS.saturating_sub(questions.len()));
             questions.extend(planned.into_iter().map(|question| (limit, question)));
         }
         if questions.is_empty() {
-            return;
+            return true;
         }
         let (alive, live) = (self.alive.load(Ordering::Relaxed), self.live.load(Ordering::Relaxed));
-        let Some(answers) = self.ask(&questions, replica, (alive, live)).await else { return };
+        let Some(answers) = self.ask(&questions, replica, (alive, live)).await else {
+            return false;
+        };
         for (limit, ledger) in accounts.ledgers() {
             let of_limit = |other: char| other == limit;
             let (asked, answered): (Vec<_>, Vec<_>) = questions
@@ -123,6 +149,7 @@ impl LeaseExchange {
             ledger.apply(&asked, &answered, live);
         }
         self.rounds.send_modify(|rounds| *rounds = rounds.wrapping_add(1));
+        true
     }
 
     async fn ask(

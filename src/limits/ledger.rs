@@ -61,7 +61,7 @@ impl Ledger {
     ) -> Result<(SharedTaken, Duration), Duration> {
         let begun = Instant::now();
         let patience = patience.min(LONGEST_WAIT);
-        let mut answered_by = None;
+        let (mut answered_by, mut has_answer) = (None, false);
         loop {
             let left = patience.saturating_sub(begun.elapsed());
             match outcome {
@@ -69,13 +69,18 @@ impl Ledger {
                 Reservation::Refused(wait) if wait >= left => return Err(wait),
                 Reservation::Refused(wait) => {
                     sleep(wait.max(BETWEEN_ATTEMPTS).min(left)).await;
-                    answered_by = None;
+                    (answered_by, has_answer) = (None, false);
                 }
                 Reservation::Ask(wait) => {
                     let Some(exchange) = &self.exchange else { return Err(wait) };
                     let deadline = *answered_by.get_or_insert_with(|| exchange.deadline());
-                    if !exchange.round(deadline).await {
-                        // Other requests do not wait for Redis either, until it answers again.
+                    if exchange.round(deadline).await {
+                        has_answer = true;
+                    } else if has_answer {
+                        return Err(wait);
+                    } else {
+                        // Other requests do not wait for Redis either, for a while.
+                        exchange.was_late();
                         self.set_connected(false);
                     }
                 }

@@ -132,7 +132,9 @@ async fn renew(uploads: Weak<SharedUploads>) {
         for (id, key) in &*uploads.lock() {
             by_caller.entry(*key).or_default().push(id.clone());
         }
-        for (key, places) in by_caller {
+        for (key, mut places) in by_caller {
+            // An upload that has ended since has given its place back.
+            places.retain(|id| uploads.lock().contains_key(id));
             uploads.tell("renew", key, 0, places).await;
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! The quota of a caller is divided by the number of replicas. A replica uses its share without
 //! asking the others. If the share does not suffice, all replicas hand over their shares of this
-//! caller to a bucket in Redis, and lease events from it, for a tenth of a second at a time
-//! . No event is in two places at the same time: the replicas together admit what one
+//! caller to a bucket in Redis, and lease events from it, for a tenth of a second at a time.
+//! No event is in two places at the same time: the replicas together admit what one
 //! gate would admit. A loss of messages loses events; it creates none. If Redis is away, each
 //! replica goes on with its share.
 //!
@@ -12,6 +12,8 @@
 
 mod leases;
 mod messages;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{Hash, Hasher as _};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -130,27 +132,40 @@ impl SharedTable {
     ) -> Reservation {
         let replicas = self.replicas();
         let share = if replicas == 1 { quota } else { quota.share(replicas) };
-        let shares = replicas > 1 && self.connected.load(Ordering::Relaxed);
-        // No replica uses its share of a small budget: the shares of the others are missed at once.
-        if !(shares && is_small(quota, replicas)) {
+        let connected = self.connected.load(Ordering::Relaxed);
+        let shares = replicas > 1 && connected;
+        let own = || {
             let taken = self.table.with(key, now, |word| {
                 share.reserve(word, now, patience).map(|taken| (taken, *word))
             });
-            match taken {
-                Ok(((taken, wait), word)) => {
-                    if shares && word.saturating_sub(now) > self.busy_from(&share) {
-                        self.leases.note_busy(key, quota, now);
-                    }
-                    return Reservation::Taken(SharedTaken::Own(taken), wait);
+            taken.map(|((taken, wait), word)| {
+                if shares && word.saturating_sub(now) > self.busy_from(&share) {
+                    self.leases.note_busy(key, quota, now);
                 }
-                Err(wait) if !shares => return Reservation::Refused(wait),
+                Reservation::Taken(SharedTaken::Own(taken), wait)
+            })
+        };
+        // No replica uses its share of a small budget: the shares of the others are missed at once.
+        let is_own_first = !(shares && is_small(quota, replicas));
+        if is_own_first {
+            match own() {
+                Ok(taken) => return taken,
+                // The others may have left after the share was handed over.
+                Err(wait) if !(shares || connected && self.leases.has(key)) => {
+                    return Reservation::Refused(wait);
+                }
                 Err(_) => {}
             }
         }
-        match self.leases.take(key, quota, replicas, now, first) {
+        match self.leases.take(key, quota, now, first) {
             LeaseAttempt::Taken => Reservation::Taken(SharedTaken::Leased, Duration::ZERO),
             LeaseAttempt::Refused(wait) => Reservation::Refused(wait),
             LeaseAttempt::Ask(wait) => Reservation::Ask(wait),
+            LeaseAttempt::NoRoom if is_own_first => {
+                Reservation::Refused(Duration::from_nanos(share.interval()))
+            }
+            // Its own share is all that a new caller can have while too many are busy.
+            LeaseAttempt::NoRoom => own().unwrap_or_else(Reservation::Refused),
         }
     }
 
@@ -170,11 +185,12 @@ impl SharedTable {
     /// knows.
     pub fn remaining(&self, key: CallerKey, quota: Quota, now: Nanos) -> u32 {
         let replicas = self.replicas();
+        let connected = self.connected.load(Ordering::Relaxed);
+        if let Some(left) = connected.then(|| self.leases.remaining(key, now)).flatten() {
+            return left.min(quota.burst());
+        }
         if replicas == 1 {
             return self.table.with(key, now, |word| quota.remaining(*word, now));
-        }
-        if let Some(left) = self.leases.remaining(key, now) {
-            return left.min(quota.burst());
         }
         let share = quota.share(replicas);
         let debt = self.table.with(key, now, |word| share.debt(*word, now));

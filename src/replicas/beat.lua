@@ -7,12 +7,25 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- The clock of limits goes on with each beat: see the script of limits.
-local clock = redis.call('HMGET', KEYS[1], 'v', 't')
-local passed = now - (tonumber(clock[2]) or now)
-local v = (tonumber(clock[1]) or 0) + math.max(0, math.min(passed, 3000000))
+local clock = redis.pcall('HMGET', KEYS[1], 'v', 't')
+if clock.err then
+  redis.call('DEL', KEYS[1])
+  clock = {}
+end
+-- What no script has written counts as 0. NaN is not equal to itself.
+local function number(text)
+  local value = tonumber(text or 0)
+  return value and value == value and math.abs(value) < 9e15 and value or 0
+end
+local passed = clock[2] and now - number(clock[2]) or 0
+local v = math.max(0, number(clock[1])) + math.max(0, math.min(passed, 3000000))
 redis.call('HSET', KEYS[1], 'v', string.format('%.0f', v), 't', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], 86400000)
 
+for _, key in ipairs({KEYS[2], KEYS[3]}) do
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'none' and kind ~= (key == KEYS[2] and 'hash' or 'string') then redis.call('DEL', key) end
+end
 redis.call('SET', KEYS[3], ARGV[3], 'NX')
 redis.call('PEXPIRE', KEYS[3], 2592000000)
 if ARGV[2] == '' then

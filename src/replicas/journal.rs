@@ -89,6 +89,11 @@ impl Journal {
         self.pending.front()
     }
 
+    /// Returns whether one of the entries that are not in the stream yet is such a message.
+    pub fn has_pending(&self, is_such: impl Fn(&Message) -> bool) -> bool {
+        self.pending.iter().any(|entry| is_such(&entry.message))
+    }
+
     /// Returns the number of entries that are not in the stream yet.
     pub fn waiting(&self) -> usize {
         self.pending.len()

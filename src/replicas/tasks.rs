@@ -19,7 +19,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const BLOCK: Duration = Duration::from_millis(500);
 
 /// The largest number of entries that are read in one call.
-const ENTRIES: usize = 500;
+const ENTRIES: usize = 50;
 
 /// The contexts of sealed entries and beats.
 const ENTRY: &str = "entry";
@@ -36,6 +36,8 @@ impl Replicas {
 
     /// Tells the others that this replica ends, so that they need not wait for its beat.
     pub async fn leave(&self) {
+        let mut has_left = self.has_left.lock().await;
+        *has_left = true;
         let _ = self.beat_once("").await;
     }
 
@@ -51,11 +53,16 @@ impl Replicas {
             }
             self.view().add_due(|| self.revoker.revocations(), Instant::now());
             self.publish_pending().await;
+            let has_left = self.has_left.lock().await;
+            if *has_left {
+                return;
+            }
             let keys = self.keys();
             let beat = self.view().journal().beat(env!("CARGO_PKG_VERSION"));
             if let Some(sealed) = message::seal(&keys, SAYS, &beat) {
                 let _ = self.beat_once(&sealed).await;
             }
+            drop(has_left);
             tokio::select! {
                 _ = timeout(BEAT, self.news.notified()) => {}
                 _ = up.changed() => {}
@@ -129,6 +136,9 @@ impl Replicas {
         let refusals = self.shared.verdicts.refusals();
         let streams = [&revocations, &refusals, &bells].map(String::clone);
         let mut places = StreamPlaces::new(self.view().starts());
+        // Bells from before the start were for the replicas of that time.
+        let (mut hears_bells, mut starts) = (false, self.view().starts());
+        let mut count = ENTRIES;
         loop {
             if !*up.borrow_and_update() {
                 if up.changed().await.is_err() {
@@ -136,18 +146,28 @@ impl Replicas {
                 }
                 continue;
             }
-            let starts = self.view().starts();
+            let current = self.view().starts();
+            hears_bells &= current == starts;
+            starts = current;
             let (last, is_first) = places.after(starts);
             let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
             let block = if is_first { Duration::ZERO } else { BLOCK };
-            let Ok(entries) = self.shared.link.read_streams(&after, ENTRIES, block).await else {
+            let asked = count;
+            let Ok(entries) = self.shared.link.read_streams(&after, asked, block).await else {
+                // The answer may have been too long.
+                count = 1;
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
+            // Short answers again, one by one.
+            count = (count * 2).min(ENTRIES);
             if entries.iter().all(|entry| entry.stream != revocations) && places.end() {
-                self.view().journal().loaded();
+                self.view().loaded();
+                self.news.notify_one();
+                self.caught_up.send_replace(true);
             }
+            let bells_left = entries.iter().filter(|entry| entry.stream == bells).count() >= asked;
             for entry in entries {
                 let StreamEntry { stream, id, fields } = entry;
                 let value = fields.into_iter().next().map(|(_, value)| value).unwrap_or_default();
@@ -159,18 +179,21 @@ impl Replicas {
                     self.revoker.learn_refusal(&value);
                 } else {
                     places.read(ReplicaStream::Bells, id);
-                    if let Some(bell) = str::from_utf8(&value).ok().and_then(Bell::read) {
+                    let bell = str::from_utf8(&value).ok().filter(|_| hears_bells);
+                    if let Some(bell) = bell.and_then(Bell::read) {
                         self.shared.accounts.hear(&bell);
                         self.shared.exchange.wake();
                     }
                 }
             }
+            hears_bells |= !bells_left;
         }
     }
 
     /// Takes an entry of the stream of revocations. What no gate has written is skipped.
     fn take(&self, sealed: &[u8]) {
         let Some(entry) = message::open::<JournalEntry>(&self.keys(), ENTRY, sealed) else {
+            self.view().could_not_open();
             return;
         };
         let found = self.view().take(entry);

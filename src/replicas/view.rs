@@ -42,6 +42,9 @@ pub struct View {
     publishes_all: bool,
     /// The time at which this replica last published all of them.
     published_all: Option<Instant>,
+    /// `true` if an entry could not be opened. It may be sealed with a key that this replica has
+    /// not read yet, or has no more.
+    has_unopened: bool,
 }
 
 /// What follows from the beats of all replicas.
@@ -88,6 +91,7 @@ impl View {
             starts: 0,
             publishes_all: false,
             published_all: None,
+            has_unopened: false,
         }
     }
 
@@ -131,7 +135,12 @@ impl View {
         // The other replicas are still there, and beat again one after the other.
         let is_recent = |(_, at): &(u32, Instant)| now.duration_since(*at) < GONE;
         self.before = self.before.filter(is_recent);
-        self.alive = alive.max(1).max(self.before.map_or(1, |(alive, _)| alive));
+        let mut alive = alive.max(1).max(self.before.map_or(1, |(alive, _)| alive));
+        // If its own beat is missing, those of others may be missing too.
+        if !heard.iter().any(|(beat, _)| beat.from == self.me) {
+            alive = alive.max(self.alive);
+        }
+        self.alive = alive;
         self.journal.retain(|id| heard.iter().any(|(beat, _)| beat.from == id));
         (self.heard, self.told) = (heard, now);
         if is_gap {
@@ -152,8 +161,28 @@ impl View {
         found
     }
 
+    /// Records that an entry could not be opened.
+    pub fn could_not_open(&mut self) {
+        self.has_unopened = true;
+    }
+
+    /// Records that the stream was read to its end for the first time. If some of it could not be
+    /// opened, all replicas are asked to publish again.
+    pub fn loaded(&mut self) {
+        self.journal.loaded();
+        self.keys_changed();
+    }
+
+    /// Records that the keys have changed, with which entries are sealed.
+    pub fn keys_changed(&mut self) {
+        if std::mem::take(&mut self.has_unopened) {
+            self.journal.ask_again();
+        }
+    }
+
     /// Has all replicas publish again, this one included: the lost entry may have asked for it.
-    /// The stream is read from its start, in case it is not the one that was read so far.
+    /// The stream is read from its start: the entry may be there with an id that is earlier than
+    /// the last one, because the clock of Redis was set back, or somebody wrote a late id.
     fn has_gap(&mut self) {
         self.journal.ask_again();
         self.publishes_all = true;
@@ -165,7 +194,11 @@ impl View {
     pub fn add_due(&mut self, known: impl FnOnce() -> Vec<(Revoked, u64)>, now: Instant) {
         self.journal.add_request(now);
         let was_lately = |at| now.duration_since(at) < PUBLISHED_ALL;
-        if !self.publishes_all || self.published_all.is_some_and(was_lately) {
+        let is_due = self.publishes_all && !self.published_all.is_some_and(was_lately);
+        // While none is published, those that wait suffice.
+        if !is_due
+            || self.journal.has_pending(|message| matches!(message, Message::StillRevoked(_)))
+        {
             return;
         }
         (self.publishes_all, self.published_all) = (false, Some(now));
@@ -193,8 +226,7 @@ impl View {
 impl StreamPlaces {
     /// Creates the places after this start.
     pub fn new(starts: u64) -> Self {
-        // Bells are read from now on, the others from their start.
-        Self { last: ["0-0", "0-0", "$"].map(str::to_owned), is_first: true, starts }
+        Self { last: ["0-0"; 3].map(str::to_owned), is_first: true, starts }
     }
 
     /// Returns the ids after which the streams are read after this start, and whether the end of

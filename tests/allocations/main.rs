@@ -30,13 +30,18 @@ mod instructions {
     pub mod registry;
 }
 
+/// The gate under test is the only one, so it starts no Redis.
+#[path = "../it/redis_servers.rs"]
+#[allow(dead_code, reason = "the gate can also be one of two that share a Redis")]
+mod redis_servers;
+
 use std::alloc::System;
 
 use instructions::{client, log, registry};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use client::Protocol;
-use instructions::gate::Warm;
+use instructions::gate::{Replica, Warm};
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -56,13 +61,13 @@ fn main() {
         && let Ok(requests) = requests.parse()
     {
         let protocol = if protocol == "http1" { Protocol::Http1 } else { Protocol::Http2 };
-        let mut gate = Warm::start(protocol);
+        let mut gate = Warm::start(protocol, Replica::Alone);
         gate.count(requests);
         return gate.finish();
     }
     rooms::do_not_allocate();
     for (protocol, bound) in BOUNDS {
-        let mut gate = Warm::start(protocol);
+        let mut gate = Warm::start(protocol, Replica::Alone);
         let rounds = (0..ROUNDS).map(|_| allocations(|| gate.count(REQUESTS as u64)));
         let each = rounds.min().unwrap() as f64 / REQUESTS as f64;
         println!("{protocol:?}: {each:.2} allocations for a cached GET; the bound is {bound}");

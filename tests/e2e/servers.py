@@ -26,7 +26,8 @@ http:
   external_url: https://{host}
   tls: {tls}
   drain_timeout: 5s
-admin: {{addr: 127.0.0.1:{admin}}}
+  trusted_proxies: [{trusted}]
+admin: {{addr: 127.0.0.1:{admin}, token_file: {operator}}}
 upstream: {{urls: [{upstream}], authorization: {authorization}, {keys}}}
 identity:
 {identity}
@@ -201,12 +202,13 @@ class Gate(Server):
 
     `more` is added to its config, `keys` to its section `upstream`, `env` to its environment. If
     `balancer` is set, clients reach the gate at that port. A `plain` gate has no TLS, and leaves it
-    to the balancer.
+    to the balancer. The gate believes X-Forwarded-For from `trusted` networks. The file `operator`
+    has the secret of operators.
     """
 
     def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more="",
                  authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None, plain=False,
-                 keys=""):
+                 keys="", trusted="", operator="null"):
         self.challenge = challenge
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{balancer or self.port}"
@@ -218,7 +220,7 @@ class Gate(Server):
             port=self.port, host=self.host, admin=self.admin,
             tls="null" if plain else f"{{certificate: {tls.certificate}, key: {tls.key}}}",
             upstream=upstream, authorization=authorization, keys=keys, identity=identity, challenge=challenge,
-            lifetime=lifetime, key_file=key_file, log=self.log, more=more))
+            lifetime=lifetime, key_file=key_file, log=self.log, more=more, trusted=trusted, operator=operator))
         env = env and {**os.environ, **env}
         super().__init__(name, [moorgate, "serve", "--config", self.config], folder, env)
         if wait:
@@ -337,8 +339,8 @@ class Certificate:
         os.chmod(self.key, 0o600)
 
 
-def gitlab_provider(url, anonymous=False):
-    return f"  - {{name: gitlab, type: gitlab, url: {url}, anonymous: {str(anonymous).lower()}}}"
+def gitlab_provider(url, anonymous=False, more=""):
+    return f"  - {{name: gitlab, type: gitlab, url: {url}, anonymous: {str(anonymous).lower()}{more}}}"
 
 
 def htpasswd_provider(path, scopes="read_registry, write_registry"):

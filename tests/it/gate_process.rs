@@ -23,12 +23,17 @@ const HTPASSWD: &str =
     "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }";
 
 /// The settings of the gate.
+#[derive(Default)]
 pub struct ProcessSetup<'a> {
     pub tls: bool,
     /// Lines of `http`.
     pub http: &'a [&'a str],
     /// Lines of `identity` after the provider with [`USER`].
     pub identity: &'a [&'a str],
+    /// More sections of the config.
+    pub sections: &'a str,
+    /// Files beside the config: name and content.
+    pub files: &'a [(&'a str, &'a str)],
 }
 
 /// A running gate. It is killed when this value is dropped.
@@ -56,6 +61,9 @@ impl GateProcess {
         ] {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
+        for (name, content) in setup.files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
         let http: String = setup.http.iter().map(|line| format!("  {line}\n")).collect();
         let tls = if setup.tls { "  tls: { certificate: tls.crt, key: tls.key }\n" } else { "" };
         let identity: String = [&[HTPASSWD], setup.identity]
@@ -76,7 +84,8 @@ impl GateProcess {
                      external_url: https://registry.test\n  workers: 2\n\
                      {tls}{http}admin: {{ addr: \"{admin}\" }}\n\
                      upstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n\
-                     {identity}log: {{ access: off }}\n"
+                     {identity}log: {{ access: off }}\n{}",
+                    setup.sections
                 );
                 std::fs::write(&config, text).unwrap();
                 if let Some(child) = listening(&config, &log, address).await {

@@ -93,6 +93,32 @@ impl RedisServer {
         nodes
     }
 
+    /// Starts a node that follows one of the nodes of a cluster, and that all of them know.
+    pub fn cluster_replica_of(nodes: &[Self; 3], master: usize) -> Self {
+        let master = &nodes[master];
+        let bus = free_port();
+        let lines = ["cluster-enabled yes", &format!("cluster-port {bus}")];
+        let replica = Self::start(&lines);
+        let [port, bus] = [replica.port, bus].map(|port| port.to_string());
+        assert_eq!(master.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]), "OK");
+        let id = master.ask(&["CLUSTER", "MYID"]);
+        wait_until("the replica knows its master", || {
+            replica.ask(&["CLUSTER", "REPLICATE", &id]) == "OK"
+        });
+        wait_until("the replica follows", || {
+            replica.ask(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        wait_until("all nodes know it", || {
+            nodes.iter().chain([&replica]).all(|node| {
+                let known = node.ask(&["CLUSTER", "NODES"]);
+                let is_known =
+                    |line: &str| line.contains(" connected") && !line.contains("handshake");
+                known.lines().count() == 4 && known.lines().all(is_known)
+            })
+        });
+        replica
+    }
+
     fn of(program: &'static str, lines: &[&str]) -> Self {
         Self::with_files(program, lines, &[])
     }

@@ -1,14 +1,19 @@
 //! Several gates that act as one, over a real Redis.
 
 mod alone;
+mod flood;
 mod gaps;
 mod guards;
 mod idle;
 #[path = "../simulation/lease_model.rs"]
 mod lease_model;
 mod lease_script;
+mod logins;
+mod memory;
 mod put_back;
 mod relay;
+mod rotation;
+mod shapes;
 mod uploads;
 mod verdicts;
 
@@ -76,7 +81,7 @@ impl<R> Replicas<R> {
             shared: Some((self.link.clone(), self.gitlab.address())),
             tokens: setup.tokens.into_iter().chain(["key_file: key"]).collect(),
             admin: vec!["token_file: operator"],
-            files: setup.files.into_iter().chain([("key", KEY), ("operator", OPERATOR)]).collect(),
+            files: [("key", KEY), ("operator", OPERATOR)].into_iter().chain(setup.files).collect(),
             ..setup
         }
     }

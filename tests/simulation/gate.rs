@@ -15,6 +15,8 @@ use super::cache::Cache;
 pub(crate) struct GateState {
     pub(crate) view: View,
     pub(crate) places: StreamPlaces,
+    /// The start after which the bells that were there before were passed over.
+    pub(crate) hears_bells: Option<u64>,
     pub(crate) revocations: Revocations,
     pub(crate) clock: RedisClock,
     pub(crate) cache: Cache,
@@ -58,6 +60,7 @@ impl GateState {
         Self {
             places: StreamPlaces::new(view.starts()),
             view,
+            hears_bells: None,
             revocations: Revocations::default(),
             clock: RedisClock::default(),
             cache: Cache::default(),

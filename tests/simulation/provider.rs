@@ -70,7 +70,7 @@ impl Provider {
 
     /// Returns the keys of a question.
     pub(crate) fn names(&self, id: &SharedQuestionId) -> [String; 4] {
-        values::names("m", &PROVIDER, id)
+        values::names("m", id)
     }
 
     /// Returns the verdict on a credential.

@@ -358,13 +358,19 @@ impl World {
         let replica = &mut self.replicas[number];
         let has_more = entries.iter().any(|(stream, ..)| *stream == ReplicaStream::Revocations);
         if !has_more && replica.gate.places.end() {
-            replica.gate.view.journal().loaded();
+            replica.gate.view.loaded();
+        }
+        let starts = Some(replica.gate.view.starts());
+        let hears_bells = replica.gate.hears_bells == starts;
+        if entries.iter().filter(|(stream, ..)| *stream == ReplicaStream::Bells).count() < 500 {
+            replica.gate.hears_bells = starts;
         }
         for (stream, id, entry) in entries {
             self.replicas[number].gate.places.read(stream, id);
             match entry {
                 Entry::Revocation(entry) => self.take(number, &entry),
                 Entry::Refusal(refusal) => self.hear_refusal(number, refusal),
+                Entry::Bell(_) if !hears_bells => {}
                 Entry::Bell(bell) => {
                     let now = self.now;
                     self.replicas[number].table.hear(bell.key, bell.quota, now);

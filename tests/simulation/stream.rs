@@ -29,11 +29,6 @@ impl<T: Clone> Stream<T> {
         }
     }
 
-    /// Returns the id of the last entry, which `$` stands for.
-    pub(crate) fn last(&self) -> StreamId {
-        self.last
-    }
-
     /// Returns at most `count` entries after this id.
     pub(crate) fn after(&self, id: StreamId, count: usize) -> Vec<(StreamId, T)> {
         let first = self.entries.partition_point(|(other, _)| *other <= id);

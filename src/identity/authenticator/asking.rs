@@ -123,6 +123,8 @@ impl Asking<'_> {
 
     async fn ask(&mut self, question: &Question, last: bool) {
         let provider = self.provider;
+        // The wait for other replicas takes nothing from the time for this question.
+        self.begun = Instant::now();
         if self.admission.is_none() {
             (self.outcome, self.is_kept) = (QuestionOutcome::NotAsked, false);
             return;

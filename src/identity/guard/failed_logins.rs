@@ -34,6 +34,9 @@ pub use attempt::Search;
 /// The time for which a verified credential counts as known to be good from an address.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The time for which the other replicas are not asked again about a wrong credential.
+const WRONG_FOR: Duration = Duration::from_secs(5);
+
 /// The age after which the entry of a known credential is renewed. Renewing it on every request
 /// would be wasteful.
 const WRITTEN_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -48,6 +51,9 @@ pub struct FailedLogins {
     /// The time until which a credential counts as known to be good from an address. A full table
     /// drops the entry that expires first.
     good: Table,
+    /// The time until which the other replicas are not asked about a credential from an address,
+    /// because it was wrong just now.
+    wrong_lately: Table,
     under_way: Mutex<HashMap<IpAddr, PendingLogins>>,
     /// The counts of all replicas; `None` if the gate is alone.
     shared: Option<Arc<SharedGuards>>,
@@ -228,7 +234,12 @@ impl LoginAttempt<'_> {
     /// The time until the next place is available, if wrong credentials have used up all places.
     pub async fn enter(&mut self, question: &Question) -> Result<(), Duration> {
         let Some(shared) = self.logins.shared.as_ref() else { return Ok(()) };
-        let LoginSource { quota, network, .. } = self.who;
+        let LoginSource { quota, network, pair, .. } = self.who;
+        // Whoever repeats a wrong credential learns nothing and costs Redis nothing.
+        let now = self.logins.now();
+        if self.logins.wrong_lately.with(pair, now, |until| *until > now) {
+            return Ok(());
+        }
         match shared.enter(quota, question, network).await? {
             Entered::Alone => {}
             Entered::Place(place) => self.place = Some(place),
@@ -301,6 +312,11 @@ impl LoginAttempt<'_> {
     /// cache already knew that it is wrong.
     pub fn wrong(&self, question: &Question) {
         let LoginSource { quota, network, pair, known, .. } = self.who;
+        if self.logins.shared.is_some() {
+            let now = self.logins.now();
+            let until = now.saturating_add(nanos(WRONG_FOR));
+            self.logins.wrong_lately.with(pair, now, |wrong_until| *wrong_until = until);
+        }
         // Of several requests with the credential at once, only the first one counts.
         let is_first = || self.logins.good.with(pair, self.logins.now(), |until| *until > 0);
         if let Some(shared) = self.logins.shared.as_ref().filter(|_| known && is_first()) {

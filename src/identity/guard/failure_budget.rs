@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::shared_guards::{SharedGuards, SharedPlace};
 use crate::identity::model::keyed_hash::SecretId;
@@ -22,8 +22,10 @@ use crate::identity::model::keyed_hash::SecretId;
 /// The largest number of concurrent questions about one verified secret.
 const KNOWN_AT_ONCE: usize = 4;
 
-/// The time between two attempts to get a place that questions of other replicas hold.
+/// The time between the first two attempts to get a place that questions of other replicas hold. It
+/// doubles with each attempt, up to the second of these.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(160);
 
 /// A limit of `count` wrong credentials in any window of length `per`.
 pub struct FailureBudget {
@@ -82,7 +84,8 @@ impl FailureBudget {
 
     /// Waits for a place, as long as the outcome depends on questions under way. The caller limits
     /// the wait. `known` is `true` if the secret has been verified before; the failures of other
-    /// secrets then do not matter.
+    /// secrets then do not matter. If Redis does not answer within `patience`, this replica counts
+    /// alone.
     ///
     /// # Errors
     /// The time until the oldest failure expires, if failures have used up the budget.
@@ -90,6 +93,7 @@ impl FailureBudget {
         &self,
         secret: SecretId,
         known: bool,
+        patience: Duration,
     ) -> Result<BudgetPlace<'_>, Duration> {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -97,7 +101,7 @@ impl FailureBudget {
             changed.as_mut().enable();
             match self.try_reserve(secret, known, Instant::now()) {
                 Ok(mut place) => {
-                    place.shared = self.reserve_shared(known).await?;
+                    place.shared = self.reserve_shared(known, patience).await?;
                     return Ok(place);
                 }
                 Err(BudgetExhausted::Spent(free_in)) => return Err(free_in),
@@ -108,17 +112,26 @@ impl FailureBudget {
 
     /// Reserves a place among all replicas, if there are any and Redis answers. Waits while
     /// questions under way at other replicas hold the last places.
-    async fn reserve_shared(&self, known: bool) -> Result<Option<SharedPlace>, Duration> {
+    async fn reserve_shared(
+        &self,
+        known: bool,
+        patience: Duration,
+    ) -> Result<Option<SharedPlace>, Duration> {
         // A secret that was verified before needs no place.
         let Some((guards, provider)) = self.shared.as_ref().filter(|_| !known) else {
             return Ok(None);
         };
+        let mut look = BETWEEN_LOOKS;
         loop {
-            match guards.reserve(provider, (self.count, self.per)).await {
-                None => return Ok(None),
-                Some(Ok(place)) => return Ok(Some(place)),
-                Some(Err(Duration::ZERO)) => sleep(BETWEEN_LOOKS).await,
-                Some(Err(wait)) => return Err(wait),
+            let asked = guards.reserve(provider, (self.count, self.per));
+            match timeout(patience, asked).await {
+                Err(_) | Ok(None) => return Ok(None),
+                Ok(Some(Ok(place))) => return Ok(Some(place)),
+                Ok(Some(Err(Duration::ZERO))) => {
+                    sleep(look).await;
+                    look = (look * 2).min(LONGEST_LOOK);
+                }
+                Ok(Some(Err(wait))) => return Err(wait),
             }
         }
     }
@@ -278,10 +291,11 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_caller_gets_the_place_that_is_given_back() {
         let budget = FailureBudget::new(1, MINUTE);
-        let place = budget.reserve(secret(), false).await.ok().unwrap();
-        let (waiting, ()) = tokio::join!(budget.reserve(secret(), false), async { drop(place) });
+        let place = budget.reserve(secret(), false, Duration::ZERO).await.ok().unwrap();
+        let (waiting, ()) =
+            tokio::join!(budget.reserve(secret(), false, Duration::ZERO), async { drop(place) });
         waiting.ok().unwrap().fail(Instant::now());
-        assert!(budget.reserve(secret(), false).await.is_err());
+        assert!(budget.reserve(secret(), false, Duration::ZERO).await.is_err());
     }
 
     #[test]

@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::time::sleep;
+use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout_at};
 
 use crate::identity::model::Question;
 use crate::identity::model::keyed_hash::HashKey;
 use crate::rate_limit::{LONGEST_WAIT, Quota};
 use crate::redis_link::{RedisLink, RedisScript};
 
-/// The time between two attempts to get a place that questions under way hold.
+/// The time between the first two attempts to get a place that questions under way hold. It doubles
+/// with each attempt, up to the second of these.
 const LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(160);
 
 /// The guards that replicas share.
 pub struct SharedGuards {
@@ -28,8 +31,10 @@ pub struct SharedGuards {
     replicas: AtomicU32,
     logins: RedisScript,
     budgets: RedisScript,
-    /// The reservations of this replica, so that many requests with one credential reserve once.
+    /// The logins of this replica, so that many requests with one credential reserve one place.
     under_way: Mutex<HashMap<String, Weak<SharedLogin>>>,
+    /// The addresses from which requests wait for a place.
+    turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     runtime: Handle,
 }
 
@@ -55,14 +60,27 @@ pub enum KnownOutcome {
     Remembered,
 }
 
-/// A place of a credential that is not known to be good from its address. Dropping it gives the
-/// place back.
+/// The requests of this replica with one credential that is not known to be good from its address,
+/// and the place that they have together. Dropping the last one gives the place back.
 pub struct SharedLogin {
     guards: Arc<SharedGuards>,
     keys: [String; 2],
     quota: Quota,
+    /// What Redis has answered. All requests that come meanwhile wait for it.
+    told: OnceCell<Told>,
     /// One of the constants below.
     outcome: AtomicU8,
+}
+
+/// The answer of Redis to a reservation.
+enum Told {
+    Reserved,
+    /// As [`Entered::Good`].
+    Good(u64),
+    /// There is no place for this time.
+    NoPlace(Duration),
+    /// There is none.
+    Away,
 }
 
 /// The outcomes of a login.
@@ -95,6 +113,7 @@ impl SharedGuards {
             logins: RedisScript::new(include_str!("shared_guards/login.lua")),
             budgets: RedisScript::new(include_str!("shared_guards/budget.lua")),
             under_way: Mutex::default(),
+            turns: Mutex::default(),
             runtime,
         })
     }
@@ -125,30 +144,77 @@ impl SharedGuards {
         question: &Question,
         network: IpAddr,
     ) -> Result<Entered, Duration> {
-        let keys = self.login_keys(question, network);
-        let [_, pair] = &keys;
-        let begun = Instant::now();
-        loop {
-            if let Some(login) = self.lock().get(pair).and_then(Weak::upgrade) {
-                return Ok(Entered::Place(login));
-            }
-            let Ok((state, number)) = self.login(&keys, quota, "reserve").await else {
-                return Ok(Entered::Alone);
-            };
-            match state {
-                1 => {
-                    let outcome = AtomicU8::new(NONE);
-                    let login =
-                        SharedLogin { guards: self.clone(), keys: keys.clone(), quota, outcome };
-                    let login = Arc::new(login);
-                    self.lock().insert(pair.clone(), Arc::downgrade(&login));
-                    return Ok(Entered::Place(login));
-                }
-                2 => return Ok(Entered::Good(number)),
-                3 if begun.elapsed() < LONGEST_WAIT => sleep(LOOK).await,
-                _ => return Err(Duration::from_micros(number)),
-            }
+        let login = self.login_of(self.login_keys(question, network), quota);
+        let reserving = login.clone();
+        // A task of its own: the place is known, and given back, even if the caller hangs up.
+        let reserved = self.runtime.spawn(async move {
+            let SharedLogin { guards, keys, told, .. } = &*reserving;
+            told.get_or_init(|| guards.reserve_login(keys, quota)).await;
+        });
+        let _ = reserved.await;
+        match login.told.get() {
+            Some(Told::Reserved) => Ok(Entered::Place(login)),
+            Some(Told::Good(since)) => Ok(Entered::Good(*since)),
+            Some(Told::NoPlace(wait)) => Err(*wait),
+            Some(Told::Away) | None => Ok(Entered::Alone),
         }
+    }
+
+    /// Returns the login of a credential that is under way, or begins one.
+    fn login_of(self: &Arc<Self>, keys: [String; 2], quota: Quota) -> Arc<SharedLogin> {
+        let [_, pair] = &keys;
+        let mut under_way = self.lock();
+        if let Some(login) = under_way.get(pair).and_then(Weak::upgrade) {
+            return login;
+        }
+        let pair = pair.clone();
+        let (guards, told, outcome) = (self.clone(), OnceCell::new(), AtomicU8::new(NONE));
+        let login = Arc::new(SharedLogin { guards, keys, quota, told, outcome });
+        under_way.insert(pair, Arc::downgrade(&login));
+        login
+    }
+
+    async fn reserve_login(&self, keys: &[String; 2], quota: Quota) -> Told {
+        let by = tokio::time::Instant::now() + LONGEST_WAIT;
+        let [address, _] = keys;
+        // Of the requests from one address that wait for a place, one looks at a time.
+        let (mut turn, mut look) = (None, LOOK);
+        loop {
+            let wait = match self.login(keys, quota, "reserve").await {
+                Err(()) => return Told::Away,
+                Ok((1, _)) => return Told::Reserved,
+                Ok((2, since)) => return Told::Good(since),
+                Ok((3, wait)) => Duration::from_micros(wait),
+                Ok((_, wait)) => return Told::NoPlace(Duration::from_micros(wait)),
+            };
+            if turn.is_none() {
+                let asked = Instant::now();
+                let Ok(mine) = timeout_at(by, self.turn_of(address).lock_owned()).await else {
+                    return Told::NoPlace(wait);
+                };
+                turn = Some(mine);
+                if asked.elapsed() > LOOK {
+                    continue;
+                }
+            }
+            if tokio::time::Instant::now() + look > by {
+                return Told::NoPlace(wait);
+            }
+            sleep(look).await;
+            look = (look * 2).min(LONGEST_LOOK);
+        }
+    }
+
+    /// Returns the lock of the one request from an address that looks for a place.
+    fn turn_of(&self, address: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = turns.get(address).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        turns.insert(address.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
     /// Records what became of a credential that this replica knew to be good from the address.
@@ -259,12 +325,14 @@ impl Drop for SharedLogin {
         };
         let [_, pair] = &self.keys;
         let mut under_way = self.guards.lock();
-        // Another login of the pair may have taken its place.
+        // Another login of the credential may have begun.
         if under_way.get(pair).is_some_and(|login| login.strong_count() == 0) {
             under_way.remove(pair);
         }
         drop(under_way);
-        self.guards.settle(self.keys.clone(), self.quota, what);
+        if matches!(self.told.get(), Some(Told::Reserved)) {
+            self.guards.settle(self.keys.clone(), self.quota, what);
+        }
     }
 }
 

@@ -69,6 +69,8 @@ pub struct QuestionId([u8; 16]);
 pub struct SharedQuestionId {
     /// The secret alone. For a caller without a credential, the question.
     pub secret: [u8; 16],
+    /// The provider. Its settings contain secrets, so they are hashed with the key too.
+    pub provider: [u8; 16],
     /// The question.
     pub question: [u8; 16],
     /// The provider and the credential alone.
@@ -197,7 +199,11 @@ impl HashKey {
         hasher.update(&credential);
         hasher.update(&question.revocation.stamp().to_le_bytes());
         let credential = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
-        SharedQuestionId { secret: group.unwrap_or(id), question: id, credential }
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"provider");
+        hasher.update(provider);
+        let provider = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
+        SharedQuestionId { secret: group.unwrap_or(id), provider, question: id, credential }
     }
 }
 

@@ -243,7 +243,8 @@ impl TokenServer {
         };
         // The wait may take a quarter of the time of the question: half of it may have passed, and
         // the rest is for asking it.
-        match tokio::time::timeout(self.client.timeout() / 4, budget.reserve(secret, known)).await {
+        let limit = self.client.timeout() / 4;
+        match tokio::time::timeout(limit, budget.reserve(secret, known, limit / 2)).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
             Err(_) => Err(Verdict::NotNow(NotNow::NoTurn, RETRY_AFTER)),

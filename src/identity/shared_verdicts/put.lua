@@ -5,9 +5,13 @@
 -- ARGV  1: the owner of the lock; 2: 'refusal', 'answer' or 'none'; 3: the value; 4: its
 --       milliseconds; 5: the milliseconds of answers; 6: the time of the question, in microseconds
 -- Returns 1; 2 if other replicas must be told of the refusal; 3 if a later refusal is known
+local time = redis.call('TIME')
+-- No gate has asked in the future.
+local latest = time[1] * 1000000 + time[2] + 1000000
 local function asked(key)
   local known = redis.call('GET', key)
-  return known and tonumber(string.match(known, '^%d+ (%d+) '))
+  local at = known and tonumber(string.match(known, '^%d+ (%d+) '))
+  return at and at < latest and at
 end
 local key = ARGV[2] == 'refusal' and KEYS[1] or KEYS[2]
 local now, found = tonumber(ARGV[6]), 1

@@ -16,8 +16,8 @@ pub struct RedisClock {
     anchor: Option<(Instant, u64)>,
     /// The time from which on verdicts are used.
     floor: u64,
-    /// `true` if verdicts from before the first time that is told are void.
-    is_late: bool,
+    /// The same as an instant, which needs no time of Redis.
+    floor_at: Option<Instant>,
 }
 
 impl RedisClock {
@@ -25,7 +25,6 @@ impl RedisClock {
     pub fn told(&mut self, told: u64, now: Instant) -> u64 {
         let Some(expected) = self.now(now) else {
             self.anchor = Some((now, told));
-            self.floor = if self.is_late { told } else { 0 };
             return told;
         };
         if Duration::from_micros(expected.abs_diff(told)) <= STEP {
@@ -45,10 +44,8 @@ impl RedisClock {
 
     /// Makes verdicts from before this instant void.
     pub fn set_floor(&mut self, now: Instant) {
-        match self.now(now) {
-            Some(now) => self.floor = self.floor.max(now),
-            None => self.is_late = true,
-        }
+        self.floor = self.floor.max(self.now(now).unwrap_or_default());
+        self.floor_at = self.floor_at.max(Some(now));
     }
 
     /// Returns the age of a verdict that was asked for at this time of Redis, and at this time of
@@ -68,8 +65,11 @@ impl RedisClock {
             None => return None,
         };
         let by_unix = unix.saturating_sub(asked_unix);
-        let is_void = asked_redis <= self.floor && self.floor > 0;
-        (!is_void).then(|| Duration::from_micros(by_redis.max(by_unix)))
+        let age = Duration::from_micros(by_redis.max(by_unix));
+        let since_floor = self.floor_at.map(|at| now.saturating_duration_since(at));
+        let is_void = (asked_redis <= self.floor && self.floor > 0)
+            || since_floor.is_some_and(|since| age >= since);
+        (!is_void).then_some(age)
     }
 }
 
@@ -131,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_from_before_the_first_time_holds() {
+    fn a_floor_holds_even_if_it_is_set_before_redis_has_told_its_time() {
         let (mut clock, start) = (RedisClock::default(), Instant::now());
         clock.set_floor(start);
-        clock.told(START, at(start, 1));
-        assert_eq!(clock.age((START, 0), at(start, 2), 0), None);
-        assert!(clock.age((START + 1, 0), at(start, 2), 0).is_some());
+        clock.told(START + 10 * SECOND, at(start, 10));
+        assert_eq!(clock.age((START, 0), at(start, 10), 0), None);
+        assert!(clock.age((START + 1, 0), at(start, 10), 0).is_some());
     }
 }

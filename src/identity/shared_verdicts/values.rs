@@ -32,14 +32,14 @@ pub struct NewValue {
 
 /// Returns the keys of the refusal, the answer, the lock and the mark of the secret, all in one
 /// slot of a cluster.
-pub fn names(prefix: &str, provider: &[u8; 16], id: &SharedQuestionId) -> [String; 4] {
+pub fn names(prefix: &str, id: &SharedQuestionId) -> [String; 4] {
     let base = format!("{prefix}:{{{}}}", hex(id.secret));
-    let question = hex(id.question);
+    let (provider, question) = (hex(id.provider), hex(id.question));
     [
-        format!("{base}:n:{}", hex(*provider)),
+        format!("{base}:n:{provider}"),
         format!("{base}:v:{question}"),
         format!("{base}:l:{question}"),
-        format!("{base}:p:{}", hex(*provider)),
+        format!("{base}:p:{provider}"),
     ]
 }
 

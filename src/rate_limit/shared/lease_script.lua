@@ -11,14 +11,29 @@
 --       members, milliseconds until the bucket is full
 local id, alive, live = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
+-- Returns a number that a script has written, or else 0 or `other`: what anybody else has written
+-- must not spoil all that follows. NaN is not equal to itself.
+local function number(text, other)
+  local value = tonumber(text)
+  return value and value == value and math.abs(value) < 9e15 and value or other or 0
+end
+
+-- Returns the fields of a hash. A key of another type is deleted.
+local function fields_of(key)
+  local fields, hash = redis.pcall('HGETALL', key), {}
+  if fields.err then redis.call('DEL', key) end
+  for f = 1, #fields, 2 do hash[fields[f]] = fields[f + 1] end
+  return hash
+end
+
 -- The clock goes on by 3 s between two calls at most: a step of the server's clock fills no bucket,
 -- and neither does the time of an outage, in which each replica used its own share. It never goes
 -- back. Each beat of a replica moves it too.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local clock = redis.call('HMGET', KEYS[1], 'v', 't')
-local v = tonumber(clock[1]) or 0
-local passed = now - (tonumber(clock[2]) or now)
+local clock = fields_of(KEYS[1])
+local v = math.max(0, number(clock.v))
+local passed = clock.t and now - number(clock.t) or 0
 v = v + math.max(0, math.min(passed, 3000000))
 redis.call('HSET', KEYS[1], 'v', string.format('%.0f', v), 't', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], 86400000)
@@ -29,18 +44,16 @@ local function answer(key, at)
   local burst = tonumber(ARGV[at + 2])
   local want, give = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local joins = tonumber(ARGV[at + 5])
-  local bucket = {}
-  local fields = redis.call('HGETALL', key)
-  for f = 1, #fields, 2 do bucket[fields[f]] = fields[f + 1] end
+  local bucket = fields_of(key)
   local exists = bucket.v ~= nil
   if not exists and not joins then return {0, 0, 0, 0, 0} end
   -- No replica uses a share of a budget this small, so the bucket has it all from the start.
   local small = burst < 4 * alive
-  local level, members = tonumber(bucket.l) or 0, tonumber(bucket.m) or 0
+  local level, members = number(bucket.l), math.max(0, math.min(number(bucket.m), 1000))
   local function cap() return math.max(1, burst * math.min(members, alive) / alive) end
   local function inflow() return math.max(1, math.min(members, live)) / alive end
   if exists then
-    local since = math.max(0, v - (tonumber(bucket.v) or v))
+    local since = math.max(0, v - number(bucket.v, v))
     level = math.min(level + since / interval * inflow(), cap())
   elseif small then
     level = math.min(burst, math.max(0, joins) / 1000000 * alive)
@@ -51,7 +64,7 @@ local function answer(key, at)
   for field, value in pairs(bucket) do
     if string.sub(field, 1, 1) == 'd' and field ~= 'd' .. id then
       local wanted, when = string.match(value, '^(%d+) (%d+)$')
-      if wanted and v - tonumber(when) < 500000 then
+      if wanted and math.abs(v - tonumber(when)) < 500000 then
         total = total + tonumber(wanted)
         is_idle = false
       end
@@ -85,10 +98,12 @@ local function answer(key, at)
   level = level - grant
 
   -- Of the members, some may be gone, and replicas that have started since may not have heard yet.
-  local silence = v - (tonumber(bucket.b) or 0)
+  local silence = v - number(bucket.b)
   local rings = not exists or (members < live and silence > 1000000)
     or (want > 0 and silence > 10000000)
   if rings and not small then
+    local kind = redis.call('TYPE', KEYS[2]).ok
+    if kind ~= 'none' and kind ~= 'stream' then redis.call('DEL', KEYS[2]) end
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', '1000', '*',
       'b', name .. ' ' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2])
     redis.call('PEXPIRE', KEYS[2], 86400000)

@@ -71,12 +71,19 @@ pub(super) enum LeaseAttempt {
     Refused(Duration),
     /// The answer of Redis decides. Without it, the same as a refusal.
     Ask(Duration),
+    /// Too many callers are busy.
+    NoRoom,
 }
 
 impl Leases {
     pub(super) fn len(&self) -> usize {
         let state = self.lock();
         state.callers.values().filter(|caller| caller.standing == Standing::Member).count()
+    }
+
+    /// Returns whether the caller is busy, so that its share may be handed over.
+    pub(super) fn has(&self, key: CallerKey) -> bool {
+        self.lock().callers.contains_key(&key)
     }
 
     pub(super) fn is_awaited(&self) -> bool {
@@ -89,14 +96,11 @@ impl Leases {
         &self,
         key: CallerKey,
         quota: Quota,
-        replicas: u32,
         now: Nanos,
         first: bool,
     ) -> LeaseAttempt {
         let mut state = self.lock();
-        let Some(caller) = state.caller(key, quota, now) else {
-            return LeaseAttempt::Refused(Duration::from_nanos(quota.share(replicas).interval()));
-        };
+        let Some(caller) = state.caller(key, quota, now) else { return LeaseAttempt::NoRoom };
         caller.quota = quota;
         caller.asked = caller.asked.saturating_add(u32::from(first));
         if let Some(left) = caller.events.checked_sub(1) {

@@ -41,7 +41,8 @@ const FRAMES_MIB: u64 = 16;
 const STREAMS_MIB: u64 = 64;
 
 async fn gate(http: &[&str]) -> GateProcess {
-    GateProcess::start(ProcessSetup { tls: true, http, identity: &[] }).await
+    GateProcess::start(ProcessSetup { tls: true, http, identity: &[], ..ProcessSetup::default() })
+        .await
 }
 
 /// Starts a gate with deadlines that no flood reaches, even on a slow machine.

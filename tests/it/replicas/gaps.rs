@@ -141,7 +141,8 @@ async fn a_gate_that_starts_later_learns_revocations() {
     }
 }
 
-async fn bearer(gate: &TestGate, token: &str) -> u16 {
+/// Returns the answer to a caller with a workload token.
+pub(super) async fn bearer(gate: &TestGate, token: &str) -> u16 {
     let header = format!("Authorization: Bearer {token}\r\n");
     gate.send("GET", "/v2/demo/a/tags/list", None, &header, "").await.status
 }

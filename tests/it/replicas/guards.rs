@@ -1,6 +1,9 @@
 //! What replicas count one by one: wrong credentials and uploads.
 
+use std::sync::Arc;
+
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 
 use super::{PERSON, Replicas};
 use crate::harness::{Setup, request};
@@ -18,6 +21,40 @@ async fn wrong_credentials_are_counted_for_all_gates() {
     }
     assert_eq!(statuses, [401, 401, 401, 401, 401, 401, 429, 429, 429]);
     assert_eq!(replicas.login(2).await, 200, "known to be good from there, at another gate");
+}
+
+/// They wait for one reservation, so they count once.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callers_with_one_wrong_credential_count_once() {
+    let replicas = Arc::new(Replicas::start(1, &["failed_logins: { rate: 1/h, burst: 4 }"]).await);
+    let mut callers = JoinSet::new();
+    // All of them come before Redis answers.
+    replicas.redis.pause();
+    for _ in 0..40 {
+        let replicas = replicas.clone();
+        callers.spawn(async move {
+            replicas.gates[0].get("/v2/", Some(("any", "glpat-demo-wrong"))).await.status
+        });
+    }
+    let active = "\nmoorgate_connections 40\n";
+    super::soon("all callers wait", async || {
+        replicas.gates[0].admin("/metrics").await.body.contains(active)
+    })
+    .await;
+    replicas.redis.resume();
+    assert_eq!(callers.join_all().await, [401; 40]);
+    // To reserve a place, and to keep it.
+    let asked = "\nmoorgate_redis_duration_seconds_count{operation=\"logins\"} 2\n";
+    super::soon("they have asked Redis once", async || {
+        replicas.gates[0].admin("/metrics").await.body.contains(asked)
+    })
+    .await;
+    let mut statuses = Vec::new();
+    for number in 0..4 {
+        let wrong = format!("glpat-demo-wrong-{number}");
+        statuses.push(replicas.gates[0].get("/v2/", Some(("any", &wrong))).await.status);
+    }
+    assert_eq!(statuses, [401, 401, 401, 429]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,8 +128,15 @@ async fn a_thousand(tls: bool, stages: Vec<Stage>) {
     let clients: usize = stages.iter().map(|stage| stage.clients).sum();
     assert!(clients >= 1000, "{clients}");
     raise_limit();
-    let gate =
-        Arc::new(GateProcess::start(ProcessSetup { tls, http: &DEADLINES, identity: &[] }).await);
+    let gate = Arc::new(
+        GateProcess::start(ProcessSetup {
+            tls,
+            http: &DEADLINES,
+            identity: &[],
+            ..ProcessSetup::default()
+        })
+        .await,
+    );
     let honest = Honest { gate: gate.clone(), tls };
     honest.push_blob().await;
     honest.ask().await;

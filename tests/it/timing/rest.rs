@@ -31,9 +31,13 @@ async fn rested(gate: &TestGate) -> TcpStream {
 async fn a_resting_connection_takes_little_memory() {
     const CONNECTIONS: usize = 400;
     const BOUND_KIB: u64 = 16;
-    let gate =
-        GateProcess::start(ProcessSetup { tls: true, http: &["idle_timeout: 10m"], identity: &[] })
-            .await;
+    let gate = GateProcess::start(ProcessSetup {
+        tls: true,
+        http: &["idle_timeout: 10m"],
+        identity: &[],
+        ..ProcessSetup::default()
+    })
+    .await;
     let get = format!("GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\n\r\n", basic(USER));
     let connect = async || {
         let mut stream = gate.tls(b"http/1.1").await;

@@ -11,6 +11,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local what, id, count, window = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+-- From before the clock was set back.
+local latest = now + math.max(window, 30000000) + 1000000
+redis.call('ZREMRANGEBYSCORE', KEYS[1], string.format('%.0f', latest), '+inf')
 local reply = {1, 0}
 if what == 'reserve' then
   local places = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
@@ -31,7 +34,7 @@ else
   redis.call('ZREM', KEYS[1], 'h' .. id)
   if what == 'wrong' then
     redis.call('ZADD', KEYS[1], string.format('%.0f', now + window), 'f' .. id)
-    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1001)
+    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - math.max(1000, count))
   end
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.max(30000, math.ceil(window / 1000))))

@@ -9,8 +9,11 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local what, interval, burst = ARGV[1], tonumber(ARGV[2]) / 1000, tonumber(ARGV[3])
-local kept = redis.call('HMGET', KEYS[1], 'paid', 'held')
+local kept = redis.call('HMGET', KEYS[1], 'paid', 'held', 'at')
 local paid, held = math.max(tonumber(kept[1]) or now, now), tonumber(kept[2]) or 0
+-- A replica may have died with places that it held: no question takes as long as this.
+local at = tonumber(kept[3]) or now
+if now - at > 30000000 then held = 0 end
 -- A clock that was set back must not lock anybody out for longer than all places take.
 paid = math.min(paid, now + interval * burst)
 
@@ -19,7 +22,8 @@ local function keep()
   if paid <= now and held == 0 then
     redis.call('DEL', KEYS[1])
   else
-    redis.call('HSET', KEYS[1], 'paid', string.format('%.0f', paid), 'held', held)
+    redis.call('HSET', KEYS[1], 'paid', string.format('%.0f', paid), 'held', held,
+      'at', string.format('%.0f', at))
     redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((paid - now) / 1000) + 30000))
   end
 end
@@ -29,7 +33,7 @@ if what == 'reserve' then
   if good then return {2, good} end
   local wait = paid + interval - now - interval * burst
   if wait > 0 then return {held > 0 and 3 or 0, string.format('%.0f', wait)} end
-  paid, held = paid + interval, held + 1
+  paid, held, at = paid + interval, held + 1, now
   keep()
   return {1, 0}
 end

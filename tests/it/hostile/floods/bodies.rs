@@ -36,6 +36,7 @@ async fn gate_that_waits() -> (GateProcess, std::net::TcpListener) {
             tls: true,
             http: &["header_timeout: 5m"],
             identity: &[&sso],
+            ..ProcessSetup::default()
         })
         .await,
         silent,
