@@ -36,6 +36,7 @@ impl<T: Clone> Stream<T> {
     }
 
     /// Returns the entries, which only an attacker changes.
+    #[allow(dead_code, reason = "the test that compares the model with the script has no attacker")]
     pub(crate) fn entries(&mut self) -> &mut VecDeque<(StreamId, T)> {
         &mut self.entries
     }
