@@ -74,10 +74,12 @@ impl World {
     fn known_at(&self, at: Nanos) -> f64 {
         let lost = self.lost_data;
         let counts = |replica: &&super::replica::Replica| {
+            // One that dies soon after a loss of data may not have beaten since.
+            let since = if replica.is_dead { lost + 2 * SECOND } else { lost };
             replica.started + 2 * SECOND <= at
                 && replica
                     .had_redis
-                    .is_some_and(|had| had + GONE >= at && (had >= lost || at < lost))
+                    .is_some_and(|had| had + GONE >= at && (had >= since || at < lost))
         };
         self.replicas.iter().filter(counts).count() as f64
     }
