@@ -136,9 +136,9 @@ impl Replicas {
         let (revocations, bells) = (self.key("revocations"), self.key("bells"));
         let refusals = self.shared.verdicts.refusals();
         let streams = [&revocations, &refusals, &bells].map(String::clone);
-        let mut places = StreamPlaces::new(self.view().epochs());
+        let mut places = StreamPlaces::new(self.view().starts());
         // Bells from before the start were for the replicas of that time.
-        let (mut hears_bells, mut epochs) = (false, self.view().epochs());
+        let (mut hears_bells, mut starts) = (false, self.view().starts());
         let mut count = ENTRIES;
         loop {
             if !*up.borrow_and_update() {
@@ -147,10 +147,10 @@ impl Replicas {
                 }
                 continue;
             }
-            let current = self.view().epochs();
-            hears_bells &= current == epochs;
-            epochs = current;
-            let (last, is_first) = places.after(epochs);
+            let current = self.view().starts();
+            hears_bells &= current == starts;
+            starts = current;
+            let (last, is_first) = places.after(starts);
             let after: Vec<_> = streams.iter().cloned().zip(last.clone()).collect();
             // The stream is read to its end without a wait at first.
             let block = if is_first { Duration::ZERO } else { BLOCK };

@@ -11,6 +11,9 @@ use crate::identity::model::revocation::Revoked;
 /// The silence after which a replica does not count as answering.
 const SILENT: Duration = Duration::from_secs(3);
 
+/// The silence after which a replica is gone: see the script of beats.
+const GONE: Duration = Duration::from_secs(30);
+
 /// The largest number of replicas that divide a quota. More of them were not written by gates.
 const MAX_REPLICAS: usize = 1000;
 
@@ -28,10 +31,13 @@ pub struct View {
     heard: Vec<(Arc<Beat>, Duration)>,
     told: Instant,
     /// The replicas that were known last, this one included.
-    alive: usize,
+    alive: u32,
+    /// The replicas that were known when Redis lost its data, and when that was.
+    before: Option<(u32, Instant)>,
     epoch: Option<String>,
-    /// The number of epochs so far. With each, the stream is read from its start.
-    epochs: u64,
+    /// The number of times at which the streams were to be read from their start: with each new
+    /// epoch, and after each gap.
+    starts: u64,
     /// `true` if all revocations that this replica knows are to be published.
     publishes_all: bool,
     /// The time at which this replica last published all of them.
@@ -68,7 +74,7 @@ pub struct StreamPlaces {
     last: [String; 3],
     /// `true` until the end of the revocations was reached for the first time.
     is_first: bool,
-    epochs: u64,
+    starts: u64,
 }
 
 impl View {
@@ -80,8 +86,9 @@ impl View {
             heard: Vec::new(),
             told: now,
             alive: 1,
+            before: None,
             epoch: None,
-            epochs: 0,
+            starts: 0,
             publishes_all: false,
             published_all: None,
             has_unopened: false,
@@ -93,9 +100,9 @@ impl View {
         &mut self.journal
     }
 
-    /// Returns the number of epochs so far.
-    pub fn epochs(&self) -> u64 {
-        self.epochs
+    /// Returns the number of times at which the streams were to be read from their start.
+    pub fn starts(&self) -> u64 {
+        self.starts
     }
 
     /// Takes what Redis tells of all replicas: the age of each beat, and the beat. `None` if it
@@ -118,26 +125,28 @@ impl View {
         let is_new_epoch = self.epoch.as_deref().is_some_and(|known| known != epoch);
         if is_new_epoch {
             self.journal.new_epoch();
-            self.epochs += 1;
+            self.starts += 1;
             self.publishes_all = true;
+            self.before = Some((self.alive, now));
         }
         if self.epoch.as_deref() != Some(epoch) {
             self.epoch = Some(epoch.to_owned());
         }
+        // The other replicas are still there, and beat again one after the other.
+        let is_recent = |(_, at): &(u32, Instant)| now.duration_since(*at) < GONE;
+        self.before = self.before.filter(is_recent);
+        let mut alive = alive.max(1).max(self.before.map_or(1, |(alive, _)| alive));
         // If its own beat is missing, those of others may be missing too.
         if !heard.iter().any(|(beat, _)| beat.from == self.me) {
-            alive = alive.max(self.alive.min(MAX_REPLICAS) as u32);
+            alive = alive.max(self.alive);
         }
-        self.alive = usize::try_from(alive).unwrap_or(1).max(1);
+        self.alive = alive;
         self.journal.retain(|id| heard.iter().any(|(beat, _)| beat.from == id));
         (self.heard, self.told) = (heard, now);
         if is_gap {
             self.has_gap();
-            // The entry may be there, with an id that is earlier than the last one: the clock of
-            // Redis was set back, or somebody wrote an entry with a late id. Read from the start.
-            self.epochs += 1;
         }
-        Heard { alive: alive.max(1), live: live.max(1), is_gap, is_new_epoch }
+        Heard { alive: self.alive, live: live.max(1), is_gap, is_new_epoch }
     }
 
     /// Takes an entry of the stream of revocations.
@@ -172,9 +181,12 @@ impl View {
     }
 
     /// Has all replicas publish again, this one included: the lost entry may have asked for it.
+    /// The stream is read from its start: the entry may be there with an id that is earlier than
+    /// the last one, because the clock of Redis was set back, or somebody wrote a late id.
     fn has_gap(&mut self) {
         self.journal.ask_again();
         self.publishes_all = true;
+        self.starts += 1;
     }
 
     /// Adds to the entries that wait what is due: the request that all replicas publish again, and
@@ -200,7 +212,7 @@ impl View {
     /// replicas.
     pub fn confirmed(&self, number: u64) -> (usize, usize) {
         let beats = self.heard.iter().map(|(beat, _)| &**beat);
-        (1 + self.journal.confirmed(number, beats), self.alive.max(1))
+        (1 + self.journal.confirmed(number, beats), usize::try_from(self.alive).unwrap_or(1))
     }
 
     /// Returns the beats of the other replicas, and their ages.
@@ -212,16 +224,16 @@ impl View {
 }
 
 impl StreamPlaces {
-    /// Creates the places of a replica that starts, in this epoch.
-    pub fn new(epochs: u64) -> Self {
-        Self { last: ["0-0"; 3].map(str::to_owned), is_first: true, epochs }
+    /// Creates the places after this start.
+    pub fn new(starts: u64) -> Self {
+        Self { last: ["0-0"; 3].map(str::to_owned), is_first: true, starts }
     }
 
-    /// Returns the ids after which the streams are read in this epoch, and whether the end of the
-    /// revocations was not reached yet.
-    pub fn after(&mut self, epochs: u64) -> (&[String; 3], bool) {
-        if epochs != self.epochs {
-            *self = Self::new(epochs);
+    /// Returns the ids after which the streams are read after this start, and whether the end of
+    /// the revocations was not reached yet.
+    pub fn after(&mut self, starts: u64) -> (&[String; 3], bool) {
+        if starts != self.starts {
+            *self = Self::new(starts);
         }
         (&self.last, self.is_first)
     }

@@ -1,6 +1,8 @@
 //! Several gates that act as one, over a real Redis.
 
 mod alone;
+#[path = "../simulation/beat_model.rs"]
+mod beat_model;
 mod flood;
 mod gaps;
 mod guards;
@@ -14,8 +16,13 @@ mod memory;
 mod put_back;
 mod relay;
 mod rotation;
+mod script_models;
 mod shapes;
+#[path = "../simulation/stream.rs"]
+mod stream;
 mod uploads;
+#[path = "../simulation/verdict_model.rs"]
+mod verdict_model;
 mod verdicts;
 
 use std::sync::Arc;

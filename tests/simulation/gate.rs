@@ -15,6 +15,8 @@ use super::cache::Cache;
 pub(crate) struct GateState {
     pub(crate) view: View,
     pub(crate) places: StreamPlaces,
+    /// The start after which the bells that were there before were passed over.
+    pub(crate) hears_bells: Option<u64>,
     pub(crate) revocations: Revocations,
     pub(crate) clock: RedisClock,
     pub(crate) cache: Cache,
@@ -56,8 +58,9 @@ impl GateState {
     pub(crate) fn new(id: &str, now: Instant) -> Self {
         let view = View::new(id.to_owned(), now);
         Self {
-            places: StreamPlaces::new(view.epochs()),
+            places: StreamPlaces::new(view.starts()),
             view,
+            hears_bells: None,
             revocations: Revocations::default(),
             clock: RedisClock::default(),
             cache: Cache::default(),

@@ -2,7 +2,7 @@
 //! (`src/rate_limit/shared/lease_script.lua`): the same rules in Rust, in memory. A test in
 //! `tests/it/replicas` compares both, answer by answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use moorgate::rate_limit::shared::{Bell, LeaseAnswer, LeaseQuestion};
@@ -21,8 +21,9 @@ struct Bucket {
     level: f64,
     members: u32,
     at: f64,
-    joined: Vec<String>,
-    wanted: BTreeMap<String, (u32, f64)>,
+    joined: BTreeSet<String>,
+    /// What other replicas have wanted lately, and when.
+    wanted: Vec<(String, u32, f64)>,
     rung: f64,
     expires: f64,
 }
@@ -91,22 +92,18 @@ impl LeaseModel {
         if small {
             bucket.members = alive;
         }
-        let others = || {
-            bucket
-                .wanted
-                .iter()
-                .filter(|(other, (_, when))| *other != replica && v - when < 500_000.0)
-        };
-        let total =
-            f64::from(want) + others().map(|(_, (wanted, _))| f64::from(*wanted)).sum::<f64>();
-        let is_idle = want == 0 && give == 0 && question.joins.is_none() && others().count() == 0;
+        bucket.wanted.retain(|(other, _, when)| other != replica && v - when < 500_000.0);
+        let others = bucket.wanted.iter().map(|(_, wanted, _)| f64::from(*wanted));
+        let total = f64::from(want) + others.sum::<f64>();
+        let is_idle =
+            want == 0 && give == 0 && question.joins.is_none() && bucket.wanted.is_empty();
         if is_idle && bucket.level >= cap(bucket.members) {
             return NONE;
         }
         if let Some(joins) = question.joins
-            && !bucket.joined.iter().any(|other| other == replica)
+            && !bucket.joined.contains(replica)
         {
-            bucket.joined.push(replica.to_owned());
+            bucket.joined.insert(replica.to_owned());
             if !small {
                 bucket.members += 1;
                 bucket.level += joins as f64 / 1e6;
@@ -118,10 +115,7 @@ impl LeaseModel {
             bucket.level = (bucket.level + back).max(-cap(bucket.members));
         }
         bucket.level = (bucket.level + f64::from(give)).min(cap(bucket.members));
-        match bucket.wanted.get_mut(replica) {
-            Some(wanted) => *wanted = (want, v),
-            None => drop(bucket.wanted.insert(replica.to_owned(), (want, v))),
-        }
+        bucket.wanted.push((replica.to_owned(), want, v));
         let mut granted = 0.0;
         if want > 0 && bucket.level >= 1.0 {
             granted = f64::from(want);
@@ -131,7 +125,10 @@ impl LeaseModel {
             granted = granted.min(f64::from(want)).min(bucket.level.floor()).max(1.0);
         }
         bucket.level -= granted;
-        let rings = !exists || (bucket.members < live && v - bucket.rung > 1_000_000.0);
+        let silence = v - bucket.rung;
+        let rings = !exists
+            || (bucket.members < live && silence > 1_000_000.0)
+            || (want > 0 && silence > 10_000_000.0);
         if rings && !small {
             self.bells.push(Bell { limit, key: question.key, quota });
             bucket.rung = v;

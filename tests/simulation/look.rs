@@ -37,7 +37,8 @@ impl World {
         for number in 0..self.replicas.len() {
             let replica = &mut self.replicas[number];
             if replica.is_dead {
-                is_disturbed |= replica.had_redis.is_some_and(|had| now < had + DISTURBS);
+                let had = replica.had_redis.map(|had| had.max(self.lost_data));
+                is_disturbed |= had.is_some_and(|had| now < had + DISTURBS);
                 connected += f64::from(replica.had_redis.is_some_and(|at| now - at < LAG));
                 continue;
             }
@@ -73,10 +74,12 @@ impl World {
     fn known_at(&self, at: Nanos) -> f64 {
         let lost = self.lost_data;
         let counts = |replica: &&super::replica::Replica| {
+            // One that dies soon after a loss of data may not have beaten since.
+            let since = if replica.is_dead { lost + 2 * SECOND } else { lost };
             replica.started + 2 * SECOND <= at
                 && replica
                     .had_redis
-                    .is_some_and(|had| had + GONE >= at && (had >= lost || at < lost))
+                    .is_some_and(|had| had + GONE >= at && (had >= since || at < lost))
         };
         self.replicas.iter().filter(counts).count() as f64
     }

@@ -147,12 +147,9 @@ impl Redis {
 }
 
 impl RedisData {
-    fn read(&mut self, after: &mut [String; 3], blocks: bool, withholds: bool) -> Option<Answer> {
+    fn read(&mut self, after: &[String; 3], blocks: bool, withholds: bool) -> Option<Answer> {
         use ReplicaStream::{Bells, Refusals, Revocations};
         let [revocations, refusals, bells] = after;
-        if bells == "$" {
-            *bells = text(self.bells.last());
-        }
         let mut entries = Vec::new();
         if !withholds {
             let found = self.revocations.after(id(revocations), 500).into_iter();

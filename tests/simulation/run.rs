@@ -81,7 +81,8 @@ impl World {
                 let caller = self.hot.len() + self.random.usize(..4);
                 let most = self.quotas.of(caller).burst as usize * 3;
                 for _ in 0..most {
-                    let (soon, place) = (self.random.u64(..SECOND), self.random.usize(..1000));
+                    let soon = self.random.u64(..SECOND / 2);
+                    let place = self.random.usize(..1000);
                     self.after(soon, Event::Request(caller, place));
                 }
             }
@@ -254,8 +255,8 @@ impl World {
                 self.publish_or_beat(number);
             }
             Task::Read => {
-                let epochs = replica.gate.view.epochs();
-                let (after, is_first) = replica.gate.places.after(epochs);
+                let starts = replica.gate.view.starts();
+                let (after, is_first) = replica.gate.places.after(starts);
                 let question = Question::Read(after.clone(), !is_first);
                 self.call(number, task, question);
             }
@@ -357,13 +358,19 @@ impl World {
         let replica = &mut self.replicas[number];
         let has_more = entries.iter().any(|(stream, ..)| *stream == ReplicaStream::Revocations);
         if !has_more && replica.gate.places.end() {
-            replica.gate.view.journal().loaded();
+            replica.gate.view.loaded();
+        }
+        let starts = Some(replica.gate.view.starts());
+        let hears_bells = replica.gate.hears_bells == starts;
+        if entries.iter().filter(|(stream, ..)| *stream == ReplicaStream::Bells).count() < 500 {
+            replica.gate.hears_bells = starts;
         }
         for (stream, id, entry) in entries {
             self.replicas[number].gate.places.read(stream, id);
             match entry {
                 Entry::Revocation(entry) => self.take(number, &entry),
                 Entry::Refusal(refusal) => self.hear_refusal(number, refusal),
+                Entry::Bell(_) if !hears_bells => {}
                 Entry::Bell(bell) => {
                     let now = self.now;
                     self.replicas[number].table.hear(bell.key, bell.quota, now);
@@ -428,7 +435,8 @@ impl World {
     fn fault(&mut self, fault: Fault) {
         self.say(|| format!("{fault:?}"));
         self.disturbed();
-        let soon = self.random.u64(..3 * SECOND / 2);
+        let most = if fault == Fault::Lost { SECOND / 5 } else { 3 * SECOND / 2 };
+        let soon = self.random.u64(..most);
         self.after(soon, Event::Flood);
         match fault {
             Fault::Cut(replica, refuses) => self.replicas[replica].cut = Some(refuses),

@@ -63,20 +63,20 @@ impl Scenario {
         let replicas = match (is_large, random.u8(..4)) {
             (true, 0) => 200,
             (true, _) => random.usize(30..150),
-            (false, 0) => random.usize(6..20),
+            (false, 0) => random.usize(6..16),
             (false, _) => random.usize(2..6),
         };
         let length = Duration::from_millis(if is_large {
-            random.u64(13_000..18_000)
+            random.u64(12_000..16_000)
         } else {
-            random.u64(22_000..60_000)
+            random.u64(20_000..45_000)
         });
         let faults = if seed.is_multiple_of(3) { 0 } else { random.usize(1..12) };
         let mut scenario = Self {
             replicas,
             callers: if is_large { 100_000 } else { random.usize(1000..20_000) },
             hot: random.usize(4..12),
-            crowd: if is_large { 6000.0 } else { 1000.0 },
+            crowd: if is_large { 5000.0 } else { 600.0 },
             credentials: 2 * random.usize(5..40),
             logins: if is_large { 500.0 } else { 200.0 },
             is_attacked: faults > 0 && random.u8(..4) == 0,

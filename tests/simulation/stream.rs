@@ -29,11 +29,6 @@ impl<T: Clone> Stream<T> {
         }
     }
 
-    /// Returns the id of the last entry, which `$` stands for.
-    pub(crate) fn last(&self) -> StreamId {
-        self.last
-    }
-
     /// Returns at most `count` entries after this id.
     pub(crate) fn after(&self, id: StreamId, count: usize) -> Vec<(StreamId, T)> {
         let first = self.entries.partition_point(|(other, _)| *other <= id);
@@ -41,6 +36,7 @@ impl<T: Clone> Stream<T> {
     }
 
     /// Returns the entries, which only an attacker changes.
+    #[allow(dead_code, reason = "the test that compares the model with the script has no attacker")]
     pub(crate) fn entries(&mut self) -> &mut VecDeque<(StreamId, T)> {
         &mut self.entries
     }

@@ -54,12 +54,15 @@ impl VerdictModel {
 
     /// Keeps an answer, and ends the lock.
     pub(crate) fn put(&mut self, now: u64, names: &[String; 4], put: &Put) -> i64 {
+        // No gate has asked in the future.
+        let latest = now + 1_000_000;
+        let asked = |value: String| number(&value, 1).filter(|asked| *asked < latest);
         let now = now as f64 / 1000.0;
         let [refusal, answer, lock, mark_name] = names;
         let key = if put.kind == "refusal" { refusal } else { answer };
         let mut found = 1;
         if put.kind != "none" {
-            let before = self.get(key, now).and_then(|value| number(&value, 1));
+            let before = self.get(key, now).and_then(asked);
             if before.is_none_or(|before| before <= put.asked) {
                 let mut kept = put.kept;
                 let mark = self.values.get(mark_name).filter(|(_, ends)| *ends > now).cloned();
@@ -77,7 +80,7 @@ impl VerdictModel {
                 }
                 self.set(key, put.text.clone(), now + kept);
             }
-            let refused = self.get(refusal, now).and_then(|value| number(&value, 1));
+            let refused = self.get(refusal, now).and_then(asked);
             if put.kind == "answer" && refused.is_some_and(|refused| refused > put.asked) {
                 found = 3;
             }

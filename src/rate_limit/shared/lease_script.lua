@@ -101,7 +101,10 @@ local function answer(key, at)
   end
   level = level - grant
 
-  local rings = not exists or (members < live and v - number(bucket.b) > 1000000)
+  -- Of the members, some may be gone, and replicas that have started since may not have heard yet.
+  local silence = v - number(bucket.b)
+  local rings = not exists or (members < live and silence > 1000000)
+    or (want > 0 and silence > 10000000)
   if rings and not small then
     local kind = redis.call('TYPE', KEYS[2]).ok
     if kind ~= 'none' and kind ~= 'stream' then redis.call('DEL', KEYS[2]) end
