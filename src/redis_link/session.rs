@@ -16,10 +16,8 @@ use super::settings::{RedisAddress, RedisSettings, RedisShape};
 /// The time after which a key of the probe expires, in milliseconds.
 const PROBE_LIVES: &str = "10000";
 
-/// Writes and reads a small key. It is a script, because a user of Redis may be allowed to write
-/// and not to run scripts.
-const PROBE: &str = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
-                     return redis.call('GET', KEYS[1])";
+/// Writes and reads a small key.
+const PROBE: &str = include_str!("probe.lua");
 
 /// The connections of a link that is up. Dropping them closes them.
 pub(super) struct Session {

@@ -81,6 +81,23 @@ async fn a_wrong_password_is_named_and_a_new_one_is_used_at_once() {
     assert_eq!(check(other_keys).await.unwrap_err().key, "username");
 }
 
+/// A user who may run most commands is told so before the gate needs the others.
+#[tokio::test]
+async fn every_command_must_be_allowed() {
+    let server = RedisServer::start(&[]);
+    let settings = settings(RedisShape::Single(at(&server)));
+    for command in ["type", "zremrangebyrank", "xadd", "hmget", "pttl"] {
+        let user = |sign: &str| {
+            let rule = format!("{sign}{command}");
+            assert_eq!(server.ask(&["ACL", "SETUSER", "gate", &rule]), "OK");
+        };
+        user("-");
+        assert_eq!(check(settings.clone()).await.unwrap_err().key, "username", "{command}");
+        user("+");
+        assert!(check(settings.clone()).await.is_ok(), "{command}");
+    }
+}
+
 #[tokio::test]
 async fn reading_streams_delays_no_other_question() {
     let server = RedisServer::start(&[]);
