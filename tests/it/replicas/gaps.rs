@@ -35,15 +35,25 @@ async fn with_relay() -> (Replicas, Relay) {
 /// Revokes the credentials of others and of the person while the third gate hears nothing, and
 /// deletes what `lost` picks of the entries of the stream.
 async fn loses(replicas: &Replicas, relay: &Relay, lost: impl Fn(&[&str]) -> Vec<String>) {
+    // Each gate has asked for the revocations that still matter.
+    let length = || replicas.redis.ask(&["XLEN", STREAM]).parse::<usize>().unwrap();
+    soon("all gates have started", async || length() == replicas.gates.len()).await;
     relay.cut();
     soon("the third gate is cut off", async || !is_up(&replicas.gates[2]).await).await;
     for token in ["another-token-1", PERSON.1, "another-token-2"] {
         revoke(&replicas.gates[0], token).await;
     }
     let entries = replicas.redis.ask(&["XRANGE", STREAM, "-", "+"]);
-    let ids: Vec<_> = entries.lines().filter(|line| line.ends_with("-0")).collect();
-    assert_eq!(ids.len(), 3, "{entries}");
-    for id in lost(&ids) {
+    let is_id = |line: &&str| {
+        line.split_once('-').is_some_and(|(time, number)| {
+            time.parse::<u64>().is_ok() && number.parse::<u64>().is_ok()
+        })
+    };
+    let ids: Vec<_> = entries.lines().filter(is_id).collect();
+    let ids = &ids[replicas.gates.len()..];
+    // Some may have been published again by now.
+    assert!(ids.len() >= 3, "{entries}");
+    for id in lost(ids) {
         assert_eq!(replicas.redis.ask(&["XDEL", STREAM, &id]), "1");
     }
     assert_eq!(replicas.login(2).await, 200, "it knows nothing yet");
@@ -58,10 +68,11 @@ async fn a_gate_that_misses_a_revocation_asks_every_provider_again() {
         let (replicas, relay) = with_relay().await;
         assert!(replicas.gitlab.revoke(PERSON.1));
         let lost = |ids: &[&str]| {
-            let ids = if all { ids } else { &ids[1..2] };
-            ids.iter().map(|id| (*id).to_owned()).collect()
+            let of_others = if all { [].as_slice() } else { &[0, 2] };
+            let is_lost = |(place, _): &(usize, &&str)| !of_others.contains(place);
+            ids.iter().enumerate().filter(is_lost).map(|(_, id)| (*id).to_owned()).collect()
         };
-        let written = 3 - if all { 3 } else { 1 };
+        let written = replicas.gates.len() + if all { 0 } else { 2 };
         loses(&replicas, &relay, lost).await;
         soon("the verdict is dropped", async || replicas.login(2).await == 401).await;
         // The third gate asks for it, so that it and gates that start later know all of them.
@@ -90,7 +101,7 @@ async fn a_lost_revocation_of_a_workload_token_is_made_up_for() {
     relay.cut();
     soon("the third gate is cut off", async || !is_up(&replicas.gates[2]).await).await;
     revoke(&replicas.gates[0], &token).await;
-    assert_eq!(replicas.redis.ask(&["XTRIM", STREAM, "MAXLEN", "0"]), "1");
+    assert_ne!(replicas.redis.ask(&["XTRIM", STREAM, "MAXLEN", "0"]), "0");
     relay.mend();
     let refused = async || bearer(&replicas.gates[2], &token).await == 401;
     soon("the third gate refuses it", refused).await;

@@ -27,7 +27,7 @@ fn run(redis: &RedisServer, script: &str, keys: &[&str], arguments: &[&str]) -> 
 fn the_script_of_beats_answers_as_its_model_does() {
     let redis = RedisServer::start(&[]);
     let mut random = Rng::with_seed(11);
-    let keys = ["clock", "replicas", "epoch"];
+    let keys = ["clock", "replicas", "epoch", "revocations", "refusals", "bells"];
     let (mut model, mut v) = (BeatModel::default(), 0.0);
     for call in 0..2000 {
         match random.u8(..20) {
