@@ -136,11 +136,11 @@ impl RedisLink {
         self.call_within(Duration::MAX, operation, script, keys, args).await
     }
 
-    /// As [`call`](Self::call), but the answer may take this time at most. If the time is shorter
-    /// than that of any other question, the link stays up after it.
+    /// Does the same as [`call`](Self::call), with less time for the answer. The link stays up if that
+    /// time has passed.
     ///
     /// # Errors
-    /// As those of `call`.
+    /// The same as those of `call`.
     pub async fn call_within<T: FromRedisValue>(
         &self,
         time: Duration,

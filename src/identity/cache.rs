@@ -77,8 +77,8 @@ pub struct VerdictCache {
     credentials: Stores,
     anonymous: Stores,
     resting: Cache<QuestionId, Verdict>,
-    /// The secrets that were refused, as another replica has told. Answers to questions up to these
-    /// instants must not come back from Redis.
+    /// The secrets that were refused, as another replica has told. Answers to questions up to
+    /// these instants must not come back from Redis.
     refused: Cache<SecretId, Instant>,
     /// The instant of the last [`clear`](Self::clear). Answers to questions from before it are not
     /// kept.

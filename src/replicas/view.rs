@@ -1,5 +1,5 @@
-//! What a replica knows of the others, and what follows from what it hears of them. No I/O, and no
-//! clock: the time is a parameter.
+//! The knowledge of a replica about the others, and the consequences of what it hears from them. No
+//! I/O and no clock: the time is a parameter.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ pub struct View {
     has_unopened: bool,
 }
 
-/// What follows from the beats of all replicas.
+/// The consequences of the beats of all replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// The number of replicas that divide quotas.

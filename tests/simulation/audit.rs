@@ -4,8 +4,8 @@
 //! which adds to what a caller may use:
 //!
 //! - Leases: events that a replica holds are not in the bucket, which refills meanwhile. They are
-//!   given back within a few periods, so this is half a second of the rate, and two events for
-//!   each replica, which leases whole events, at most.
+//!   given back within a few periods, so this is half a second of the rate, and two events for each
+//!   replica, which leases whole events, at most.
 //! - A replica that loses Redis uses its share: the burst and the rate divided by the replicas that
 //!   it knew last. Each time, its part of the burst may be used twice: by it, and from the bucket.
 //!   Its part of the rate is refilled twice for as long as the others count it: until it is known

@@ -239,7 +239,7 @@ impl LoginAttempt<'_> {
     ) -> Result<(), Duration> {
         let Some(shared) = self.logins.shared.as_ref() else { return Ok(()) };
         let LoginSource { quota, network, pair, .. } = self.who;
-        // Whoever repeats a wrong credential learns nothing and costs Redis nothing.
+        // A caller that repeats a wrong credential learns nothing, and Redis is not asked.
         let now = self.logins.now();
         if self.logins.wrong_lately.with(pair, now, |until| *until > now) {
             return Ok(());

@@ -85,8 +85,8 @@ impl FailureBudget {
 
     /// Waits for a place, as long as the outcome depends on questions under way. The caller limits
     /// the wait. `known` is `true` if the secret has been verified before; the failures of other
-    /// secrets then do not matter. If Redis does not answer within `patience`, or the request has waited
-    /// for replicas too long already, this one counts alone.
+    /// secrets then do not matter. If Redis does not answer within `patience`, or the request has
+    /// waited for replicas too long already, this one counts alone.
     ///
     /// # Errors
     /// The time until the oldest failure expires, if failures have used up the budget.

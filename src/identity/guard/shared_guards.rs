@@ -66,7 +66,7 @@ pub struct SharedLogin {
     guards: Arc<SharedGuards>,
     keys: [String; 2],
     quota: Quota,
-    /// What Redis has answered. All requests that come meanwhile wait for it.
+    /// The answer of Redis. All requests that come meanwhile wait for it.
     told: OnceCell<Told>,
     /// One of the constants below.
     outcome: AtomicU8,
@@ -75,11 +75,11 @@ pub struct SharedLogin {
 /// The answer of Redis to a reservation.
 enum Told {
     Reserved,
-    /// As [`Entered::Good`].
+    /// The same as [`Entered::Good`].
     Good(u64),
-    /// There is no place for this time.
+    /// All places are taken for this time.
     NoPlace(Duration),
-    /// There is none.
+    /// Redis has not answered.
     Away,
 }
 

@@ -49,8 +49,8 @@ impl SharedVerdicts {
             self.link.call("announce_refusal", &self.announce, &stream, &arguments).await;
     }
 
-    /// Reads a message. Returns the secret, as each replica may know it, and the instant up to which
-    /// answers about it are void. `None` if no replica has written the message.
+    /// Reads a message. Returns the secret, as each replica may know it, and the instant up to
+    /// which answers about it are void. `None` if no replica has written the message.
     pub fn read_refusal(&self, sealed: &[u8]) -> Option<(Vec<SecretId>, Instant)> {
         let sealed = str::from_utf8(sealed).ok().filter(|sealed| sealed.len() <= MAX_BYTES)?;
         let bytes = self.keys().open_bytes(SealedKind::Message, CONTEXT, sealed)?;

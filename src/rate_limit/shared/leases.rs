@@ -35,8 +35,8 @@ struct Caller {
     standing: Standing,
     /// The leased events that are not used yet.
     events: u32,
-    /// The part of the bucket that the replica took over when it went on alone, in millionths. It is
-    /// in the bucket as well, until the replica is back.
+    /// The part of the bucket that the replica took over when it went on alone, in millionths. It
+    /// is in the bucket as well, until the replica is back.
     took: i64,
     /// The events that were asked for since the last question.
     asked: u32,
