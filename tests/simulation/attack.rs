@@ -72,11 +72,15 @@ impl World {
         let random = &mut self.random;
         let ends = f64::MAX;
         match what {
-            // Old values come back, under their keys or under others.
+            // Old answers come back, without the refusals since; some under the keys of others.
             0..3 => {
-                for _ in 0..random.usize(1..20) {
-                    let Some((key, _)) = random.choice(&self.attacker.verdicts) else { break };
-                    let Some((_, value)) = random.choice(&self.attacker.verdicts) else { break };
+                data.verdicts.values.clear();
+                let answers: Vec<_> =
+                    self.attacker.verdicts.iter().filter(|(key, _)| key.contains(":v:")).collect();
+                for _ in 0..random.usize(1..200) {
+                    let Some((key, value)) = random.choice(&answers) else { break };
+                    let other = random.choice(&answers).filter(|_| random.u8(..5) == 0);
+                    let value = other.map_or(value, |(_, value)| value);
                     data.verdicts.values.insert(key.clone(), (value.clone(), ends));
                 }
             }

@@ -256,7 +256,8 @@ impl World {
         let now = self.now;
         let oldest = LIMITS.ttl + if is_stale { LIMITS.stale_if_error } else { Duration::ZERO };
         let mut from = now.saturating_sub(nanos(oldest) + DRIFT + self.clock_error());
-        from = from.max(self.replicas[number].gate.dropped.saturating_sub(DRIFT));
+        let dropped = self.replicas[number].gate.dropped;
+        from = from.max(dropped.saturating_sub(DRIFT + self.clock_error()));
         for fact in self.revoked.iter().filter(|fact| fact.who.contains(&who)) {
             if fact.arrived.get(number).is_some_and(Option::is_some) {
                 from = from.max(fact.at);
