@@ -1,5 +1,5 @@
-//! Simulates replicas of the gate that share limits, without sockets: the clock is a number, and
-//! Redis is a model.
+//! Simulates replicas of the gate that share limits, verdicts and revocations, without sockets: the
+//! clock is a number, and Redis is a model.
 //!
 //! ```sh
 //! cargo test --test simulation                                        # a few small runs
@@ -21,6 +21,7 @@ mod beat_model;
 mod cache;
 mod callers;
 mod exact;
+mod faults;
 mod gate;
 mod lease_model;
 mod look;
@@ -31,6 +32,7 @@ mod revoking;
 mod run;
 mod scenario;
 mod stream;
+mod tasks;
 mod verdict_model;
 mod verdicts;
 mod world;
