@@ -5,7 +5,7 @@
 -- ARGV  1: a value; 2: the milliseconds after which the key expires
 -- Returns the value, as it was read
 local key = KEYS[1]
-redis.call('DEL', key)
+-- First a command that a full Redis refuses. After any other write, it would let the script go on.
 redis.call('HSET', key, 'f', '1')
 redis.call('PEXPIRE', key, ARGV[2])
 redis.call('HGETALL', key)
