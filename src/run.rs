@@ -4,6 +4,7 @@ mod assemble;
 mod live;
 mod providers;
 mod reload;
+mod service_manager;
 
 use std::fs::File;
 use std::io;
@@ -20,12 +21,13 @@ use crate::config::{self, Config, Loaded};
 use crate::net::bind_error;
 use crate::record::{AccessLog, LogFormat, LogTarget, Target};
 use crate::replicas::Replicas;
-use crate::server::{ListenerHealth, Server, Snapshot, bind};
+use crate::server::{ListenerHealth, Pulse, Server, Snapshot, bind};
 use live::Drain;
 
 pub use assemble::{registry_origins, registry_tokens};
 pub use live::{Change, Live};
 pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
+pub use service_manager::ServiceManager;
 
 /// The longest time for which a gate that starts waits to hear from other replicas.
 const LONGEST_START: Duration = Duration::from_millis(1500);
@@ -44,6 +46,7 @@ pub struct Running {
     server: Server,
     live: Arc<Live>,
     draining: watch::Sender<bool>,
+    ready: watch::Receiver<bool>,
 }
 
 impl Listeners {
@@ -97,12 +100,23 @@ impl Running {
         tokio::spawn(admin.serve(listeners.admin));
         let (limit, ready) = (live.connection_limit(), ready(live.replicas()));
         let server = Server::start(listeners.public, limit, &health, &snapshots, &ready)?;
-        Ok(Self { server, live, draining })
+        Ok(Self { server, live, draining, ready })
     }
 
     /// Returns the live gate, which can be reloaded.
     pub fn live(&self) -> Arc<Live> {
         self.live.clone()
+    }
+
+    /// Waits until the workers take connections.
+    pub async fn serves(&self) {
+        // The sender ends only after it has sent `true`.
+        let _ = self.ready.clone().wait_for(|ready| *ready).await;
+    }
+
+    /// Returns the pulse of the workers, which shows whether they are alive.
+    pub fn pulse(&self) -> Pulse {
+        self.server.pulse()
     }
 
     /// Returns the gate's metrics in the text format of Prometheus.

@@ -15,6 +15,7 @@ mod listener_health;
 mod own_headers;
 mod proxy_header;
 mod proxy_protocol;
+mod pulse;
 mod scanned;
 mod seen_phase;
 mod snapshot;
@@ -37,6 +38,7 @@ use tokio::task::LocalSet;
 
 pub use connection_limit::ConnectionLimit;
 pub use listener_health::ListenerHealth;
+pub use pulse::Pulse;
 pub use snapshot::Snapshot;
 pub use tls::server_tls;
 
@@ -99,6 +101,7 @@ impl Phase {
 pub struct Server {
     workers: Vec<oneshot::Receiver<usize>>,
     phase: watch::Sender<Phase>,
+    pulse: Pulse,
 }
 
 /// The state of one worker.
@@ -182,16 +185,18 @@ impl Server {
         let (phase, told) = watch::channel(Phase::Serving);
         // All snapshots share one recorder.
         let recorder = snapshots.borrow().gate.recorder.clone();
-        let mut workers = Vec::new();
+        let (mut workers, mut pulse) = (Vec::new(), Pulse::new());
         for (number, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (snapshots, recorder) = (snapshots.clone(), recorder.clone());
             let (limit, health, told) = (limit.clone(), health.clone(), told.clone());
             let ready = ready.clone();
             let (done, ended) = oneshot::channel();
+            let answering = pulse.add_worker();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _report = ReportPanic(&health);
                 let local = LocalSet::new();
+                local.spawn_local(answering.run());
                 let worker = Rc::new(Worker::new(Newest::new(snapshots), recorder, told));
                 let serving = worker.run(listener, limit, health.clone(), ready);
                 let left = local.block_on(&runtime, serving);
@@ -202,7 +207,12 @@ impl Server {
             })?;
             workers.push(ended);
         }
-        Ok(Self { workers, phase })
+        Ok(Self { workers, phase, pulse })
+    }
+
+    /// Returns the pulse of the workers, which shows whether they are alive.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Asks clients to leave: a response closes its connection, unless an upload has begun on it.

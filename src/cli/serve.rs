@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,7 +11,8 @@ use super::{environment, failed, logging};
 use crate::config::{self, FileVersion, LoadAttempt, Loaded};
 use crate::net::open_files::raise_limit;
 use crate::run::{
-    ConfigSource, Listeners, Reloader, Running, SetLevel, WatchIntervals, access_log,
+    ConfigSource, Listeners, Reloader, Running, ServiceManager, SetLevel, WatchIntervals,
+    access_log,
 };
 
 /// Runs the gate of a config file until a signal ends it.
@@ -55,12 +57,22 @@ async fn run(
     let (addr, admin) = (config.http.addr, config.admin.addr);
     let tls = config.http.tls.is_some();
     let running = Running::start(loaded, listeners, access_log)?;
+    let manager = Arc::new(ServiceManager::default());
     let reloader = Reloader::new(running.live(), source, files, WatchIntervals::default())
-        .with_level(set_level);
+        .with_level(set_level)
+        .with_manager(manager.clone());
     tokio::spawn(reloader.run(hangup));
+    tokio::spawn(ServiceManager::tell_watchdog(running.pulse()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
 
-    let name = signals.next().await;
+    let name = tokio::select! {
+        name = signals.next() => name,
+        () = running.serves() => {
+            manager.serving();
+            signals.next().await
+        }
+    };
+    manager.stopping();
     tracing::info!("{name} received; the gate drains, and requests in progress may finish");
     let left = tokio::select! {
         left = running.drain() => left,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
-use super::Live;
+use super::{Live, ServiceManager};
 use crate::config::{self, FileVersion, LoadAttempt, Problem};
 
 /// The largest number of waits for a file that keeps changing. Then the file is read in its current
@@ -53,6 +53,7 @@ pub struct Reloader {
     /// reported once.
     tried: Vec<FileVersion>,
     set_level: Option<SetLevel>,
+    manager: Arc<ServiceManager>,
 }
 
 /// A function that sets the level of the program log.
@@ -67,13 +68,20 @@ impl Reloader {
         files: Vec<FileVersion>,
         intervals: WatchIntervals,
     ) -> Self {
-        Self { live, source, intervals, tried: files, set_level: None }
+        let manager = Arc::default();
+        Self { live, source, intervals, tried: files, set_level: None, manager }
     }
 
     /// Lets a reload change `log.level` too.
     #[must_use]
     pub fn with_level(self, set_level: SetLevel) -> Self {
         Self { set_level: Some(set_level), ..self }
+    }
+
+    /// Tells this service manager about reloads.
+    #[must_use]
+    pub fn with_manager(self, manager: Arc<ServiceManager>) -> Self {
+        Self { manager, ..self }
     }
 
     /// Reloads on each signal and on each change of a file, for as long as the runtime lives. Files
@@ -123,6 +131,8 @@ impl Reloader {
     /// logrotate may have moved them.
     pub fn reload(&mut self, reopen_logs: bool) -> bool {
         let begun = Instant::now();
+        let manager = self.manager.clone();
+        let report = manager.reloading();
         let environment = self.source.environment.iter().cloned();
         let LoadAttempt { loaded, files } =
             config::attempt_again(&self.source.path, environment, &self.live.open_logs());
@@ -177,6 +187,7 @@ impl Reloader {
                 );
             }
         }
+        report.end(applied.is_ok());
         applied.is_ok()
     }
 }

@@ -5,6 +5,7 @@ mod descriptors;
 mod memory;
 mod program_log;
 mod secrets;
+mod service_manager;
 mod signals;
 mod start;
 
