@@ -68,7 +68,8 @@ enum Command {
     /// The secret is read from standard input: moorgate explain --method PUT --path
     /// /v2/group/image/manifests/v1 -u alice < token. Without -u it is sent as a Bearer token;
     /// without a secret the request has no credential. A gate token works if tokens.key_file is
-    /// set.
+    /// set. With --as, no credential is asked for: it shows what the rules say of that caller, such
+    /// as moorgate explain --as gitlab/alice --method PUT --path /v2/group/image/manifests/v1.
     ///
     /// The request passes through the gate of the config as if it came from this machine, up to the
     /// point where it would be forwarded. Providers are asked, and cached answers are not used.
