@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use check_config::{Extent, check_config};
 use clap::{Args, Parser, Subcommand};
 
 /// An authenticating reverse proxy in front of an existing container registry.
@@ -39,10 +40,14 @@ enum Command {
     /// Check a config and every file that it names
     ///
     /// Prints all problems at once, one per line, as FILE:LINE:COLUMN: the problem; the remedy.
+    /// It checks the config of --config, or each FILE, such as: moorgate check-config
+    /// --allow-missing-files deploy/*.yml
+    ///
     /// Without --online it contacts no server. With --online it asks the registry and every
     /// provider, and begins and cancels an upload in the registry's repository
     /// moorgate-check-config/probe, because only an upload shows where the registry leads pushes.
-    /// Exit code 0 or 78.
+    ///
+    /// Exit code 0, or 78 if a config is not valid.
     #[command(alias = "validate")]
     CheckConfig(CheckConfig),
     /// Print the config in effect: defaults filled in, environment applied, secrets stay in
@@ -95,12 +100,41 @@ struct ConfigPath {
 
 #[derive(Args)]
 struct CheckConfig {
+    /// Configs to check one after the other, in place of --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     config: ConfigPath,
     /// Also contact the registry and every identity provider, without a user's credential, and
     /// show their answers; begins and cancels an upload in moorgate-check-config/probe
     #[arg(long)]
     online: bool,
+    /// Only warn about a file that a config names and that is not here: for a config in version
+    /// control, without its certificates and secrets. What is in such a file is not checked
+    #[arg(long, conflicts_with = "online")]
+    allow_missing_files: bool,
+}
+
+impl CheckConfig {
+    /// Checks each config. The exit code is that of a bad config if one of them is bad.
+    fn run(self) -> ExitCode {
+        let extent = match self {
+            Self { online: true, .. } => Extent::Online,
+            Self { allow_missing_files: true, .. } => Extent::MissingFilesAllowed,
+            _ => Extent::Files,
+        };
+        let files = if self.files.is_empty() { vec![self.config.file()] } else { self.files };
+        let mut exit_code = ExitCode::SUCCESS;
+        for file in files {
+            let (stdout, stderr) = (&mut io::stdout(), &mut io::stderr());
+            match check_config(&file, environment(), extent, stdout, stderr) {
+                Ok(ExitCode::SUCCESS) => {}
+                Ok(bad) => exit_code = bad,
+                Err(error) => return no_terminal(error),
+            }
+        }
+        exit_code
+    }
 }
 
 impl ConfigPath {
@@ -126,14 +160,7 @@ pub fn main() -> ExitCode {
     core_dumps::forbid();
     match Arguments::parse().command {
         Command::Serve(config) => serve::serve(&config.file()),
-        Command::CheckConfig(CheckConfig { config, online }) => check_config::check_config(
-            &config.file(),
-            environment(),
-            online,
-            &mut io::stdout(),
-            &mut io::stderr(),
-        )
-        .unwrap_or_else(no_terminal),
+        Command::CheckConfig(arguments) => arguments.run(),
         Command::PrintConfig(config) => print_config::print_config(
             &config.file(),
             environment(),

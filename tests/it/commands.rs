@@ -1,5 +1,6 @@
 //! The binary, as operators run it.
 
+mod check_config;
 mod demo;
 mod descriptors;
 mod memory;
