@@ -9,13 +9,15 @@ mod healthcheck;
 mod logging;
 pub mod print_config;
 mod serve;
+mod shell_files;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use check_config::{Extent, check_config};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
 
 /// An authenticating reverse proxy in front of an existing container registry.
 ///
@@ -89,6 +91,33 @@ enum Command {
     ///
     /// For images without curl: it requests /readyz from the admin listener. Exit code 0 or 1.
     Healthcheck(ConfigPath),
+    /// Print the completions of a shell for this program
+    ///
+    /// The packages install them. By hand, for the current user:
+    ///
+    /// bash: moorgate completions bash > ~/.local/share/bash-completion/completions/moorgate
+    ///
+    /// zsh: moorgate completions zsh > FOLDER/_moorgate, with FOLDER in $fpath before compinit runs
+    ///
+    /// fish: moorgate completions fish > ~/.config/fish/completions/moorgate.fish
+    ///
+    /// elvish: moorgate completions elvish > ~/.config/elvish/lib/moorgate.elv, and the line
+    /// "use moorgate" in rc.elv
+    ///
+    /// PowerShell: moorgate completions powershell >> $PROFILE
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder: moorgate.1, and one page for each command
+    ///
+    /// The packages install them. By hand: moorgate man /usr/local/share/man/man1, as root, and
+    /// then: man moorgate-serve. The folder is created if it does not exist.
+    Man {
+        /// The folder
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -173,6 +202,8 @@ pub fn main() -> ExitCode {
         Command::HashPassword { user } => hash_password::hash_password(user.as_deref()),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.file()),
+        Command::Completions { shell } => shell_files::completions(Arguments::command(), shell),
+        Command::Man { folder } => shell_files::man(Arguments::command(), &folder),
     }
 }
 
