@@ -9,12 +9,15 @@ mod healthcheck;
 mod logging;
 pub mod print_config;
 mod serve;
+mod shell_files;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use check_config::{Extent, check_config};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
 
 /// An authenticating reverse proxy in front of an existing container registry.
 ///
@@ -39,10 +42,14 @@ enum Command {
     /// Check a config and every file that it names
     ///
     /// Prints all problems at once, one per line, as FILE:LINE:COLUMN: the problem; the remedy.
+    /// It checks the config of --config, or each FILE, such as: moorgate check-config
+    /// --allow-missing-files deploy/*.yml
+    ///
     /// Without --online it contacts no server. With --online it asks the registry and every
     /// provider, and begins and cancels an upload in the registry's repository
     /// moorgate-check-config/probe, because only an upload shows where the registry leads pushes.
-    /// Exit code 0 or 78.
+    ///
+    /// Exit code 0, or 78 if a config is not valid.
     #[command(alias = "validate")]
     CheckConfig(CheckConfig),
     /// Print the config in effect: defaults filled in, environment applied, secrets stay in
@@ -68,7 +75,8 @@ enum Command {
     /// The secret is read from standard input: moorgate explain --method PUT --path
     /// /v2/group/image/manifests/v1 -u alice < token. Without -u it is sent as a Bearer token;
     /// without a secret the request has no credential. A gate token works if tokens.key_file is
-    /// set.
+    /// set. With --as, no credential is asked for: it shows what the rules say of that caller, such
+    /// as moorgate explain --as gitlab/alice --method PUT --path /v2/group/image/manifests/v1.
     ///
     /// The request passes through the gate of the config as if it came from this machine, up to the
     /// point where it would be forwarded. Providers are asked, and cached answers are not used.
@@ -83,6 +91,33 @@ enum Command {
     ///
     /// For images without curl: it requests /readyz from the admin listener. Exit code 0 or 1.
     Healthcheck(ConfigPath),
+    /// Print the completions of a shell for this program
+    ///
+    /// The packages install them. By hand, for the current user:
+    ///
+    /// bash: moorgate completions bash > ~/.local/share/bash-completion/completions/moorgate
+    ///
+    /// zsh: moorgate completions zsh > FOLDER/_moorgate, with FOLDER in $fpath before compinit runs
+    ///
+    /// fish: moorgate completions fish > ~/.config/fish/completions/moorgate.fish
+    ///
+    /// elvish: moorgate completions elvish > ~/.config/elvish/lib/moorgate.elv, and the line
+    /// "use moorgate" in rc.elv
+    ///
+    /// PowerShell: moorgate completions powershell >> $PROFILE
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder: moorgate.1, and one page for each command
+    ///
+    /// The packages install them. By hand: moorgate man /usr/local/share/man/man1, as root, and
+    /// then: man moorgate-serve. The folder is created if it does not exist.
+    Man {
+        /// The folder
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -94,12 +129,41 @@ struct ConfigPath {
 
 #[derive(Args)]
 struct CheckConfig {
+    /// Configs to check one after the other, in place of --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     config: ConfigPath,
     /// Also contact the registry and every identity provider, without a user's credential, and
     /// show their answers; begins and cancels an upload in moorgate-check-config/probe
     #[arg(long)]
     online: bool,
+    /// Only warn about a file that a config names and that is not here: for a config in version
+    /// control, without its certificates and secrets. What is in such a file is not checked
+    #[arg(long, conflicts_with = "online")]
+    allow_missing_files: bool,
+}
+
+impl CheckConfig {
+    /// Checks each config. The exit code is that of a bad config if one of them is bad.
+    fn run(self) -> ExitCode {
+        let extent = match self {
+            Self { online: true, .. } => Extent::Online,
+            Self { allow_missing_files: true, .. } => Extent::MissingFilesAllowed,
+            _ => Extent::Files,
+        };
+        let files = if self.files.is_empty() { vec![self.config.file()] } else { self.files };
+        let mut exit_code = ExitCode::SUCCESS;
+        for file in files {
+            let (stdout, stderr) = (&mut io::stdout(), &mut io::stderr());
+            match check_config(&file, environment(), extent, stdout, stderr) {
+                Ok(ExitCode::SUCCESS) => {}
+                Ok(bad) => exit_code = bad,
+                Err(error) => return no_terminal(error),
+            }
+        }
+        exit_code
+    }
 }
 
 impl ConfigPath {
@@ -125,14 +189,7 @@ pub fn main() -> ExitCode {
     core_dumps::forbid();
     match Arguments::parse().command {
         Command::Serve(config) => serve::serve(&config.file()),
-        Command::CheckConfig(CheckConfig { config, online }) => check_config::check_config(
-            &config.file(),
-            environment(),
-            online,
-            &mut io::stdout(),
-            &mut io::stderr(),
-        )
-        .unwrap_or_else(no_terminal),
+        Command::CheckConfig(arguments) => arguments.run(),
         Command::PrintConfig(config) => print_config::print_config(
             &config.file(),
             environment(),
@@ -145,6 +202,8 @@ pub fn main() -> ExitCode {
         Command::HashPassword { user } => hash_password::hash_password(user.as_deref()),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.file()),
+        Command::Completions { shell } => shell_files::completions(Arguments::command(), shell),
+        Command::Man { folder } => shell_files::man(Arguments::command(), &folder),
     }
 }
 

@@ -27,7 +27,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use build::{Build, LogFiles};
+use build::{Build, LogFiles, NamedFiles};
 use named_file::read_bounded;
 use problem::in_order;
 use raw::Raw;
@@ -126,6 +126,39 @@ pub fn load_without_logs(
     attempt_with(path, environment, LogFiles::Unneeded).loaded
 }
 
+/// Checks a configuration like [`load`], but on another machine than the gate's: a file that it
+/// names and that is not there is only a warning. What depends on the content of such a file is not
+/// checked. Returns the warnings.
+///
+/// # Errors
+/// All problems.
+pub fn check_without_files(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<Problem>, Problems> {
+    let text = read_text(path).map_err(|problem| Problems::new(vec![problem], path))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let Read { raw, places, start, problems, slips } = read(&text, path, environment)?;
+    let mut build = Build {
+        folder,
+        places: &places,
+        start: &start,
+        log_files: LogFiles::Unneeded,
+        named_files: NamedFiles::Elsewhere,
+        problems,
+        warnings: Vec::new(),
+        files: Vec::new(),
+    };
+    let _ = build.config(&raw);
+    let Build { mut problems, warnings, .. } = build;
+    slips::explain(&mut problems, &slips, path);
+    if problems.is_empty() {
+        Ok(in_order(warnings, path))
+    } else {
+        Err(Problems::new(problems, path))
+    }
+}
+
 fn attempt_with(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -169,6 +202,7 @@ fn build(
         places: &places,
         start: &start,
         log_files,
+        named_files: NamedFiles::Needed,
         problems,
         warnings,
         files: read,

@@ -45,6 +45,9 @@ const PUBLIC_REPOSITORY: &str = "demo/public/hello";
 /// The group of [`PUBLIC_REPOSITORY`], which the stand-in GitLab treats as public.
 const PUBLIC_GROUP: &str = "demo/public";
 
+/// The file with the config for a second gate.
+const SECOND_CONFIG: &str = "second-gate.yml";
+
 /// The time that requests in progress have when the demo ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,7 @@ pub struct Demo {
     folder: TempDir,
     address: SocketAddr,
     admin: SocketAddr,
+    second_port: u16,
     // Fields are dropped in this order: the gate first, then the servers that it talks to.
     running: Running,
     _stand_ins: StandIns,
@@ -96,9 +100,27 @@ impl Demo {
             &folder.path().join("id_token"),
             &stand_ins.issuer.id_token(AUDIENCE, &claims)?,
         )?;
-        let text = config_text(port, admin.local_addr()?, &stand_ins);
+        let gate = GateConfig {
+            comment: "The config of moorgate demo: the gate in front of a small registry, with \
+                      stand-ins for\n# three identity providers.",
+            port,
+            admin: admin.local_addr()?,
+            folder: Path::new(""),
+        };
+        let text = gate.text(&stand_ins);
         let file = folder.path().join("moorgate.yml");
         std::fs::write(&file, &text)?;
+        let second_port = loopback(0)?;
+        let second_admin = loopback(0)?.local_addr()?;
+        let second_port = second_port.local_addr()?.port();
+        let second_gate = GateConfig {
+            comment: "A config for a second gate, in front of the same servers as moorgate demo. \
+                      They end with\n# the demo. The paths are absolute, so the file can be copied.",
+            port: second_port,
+            admin: second_admin,
+            folder: folder.path(),
+        };
+        std::fs::write(folder.path().join(SECOND_CONFIG), second_gate.text(&stand_ins))?;
         let loaded = load_text(&text, &file, folder.path(), [])
             .map_err(|problems| anyhow::anyhow!("{problems}"))?;
 
@@ -115,7 +137,7 @@ impl Demo {
         let access_log = access_log(&loaded.config.log)?;
         let (address, admin) = (loaded.config.http.addr, loaded.config.admin.addr);
         let running = Running::start(loaded, listeners, access_log)?;
-        Ok(Self { folder, address, admin, running, _stand_ins: stand_ins })
+        Ok(Self { folder, address, admin, second_port, running, _stand_ins: stand_ins })
     }
 
     /// Returns the address that the gate listens on.
@@ -131,6 +153,17 @@ impl Demo {
     /// Returns the path of the gate's config file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("moorgate.yml")
+    }
+
+    /// Returns the path of a config with which `moorgate serve` runs a second gate in front of the
+    /// same servers.
+    pub fn second_config(&self) -> PathBuf {
+        self.folder.path().join(SECOND_CONFIG)
+    }
+
+    /// Returns the port that the second gate listens on. It was free when the demo started.
+    pub fn second_port(&self) -> u16 {
+        self.second_port
     }
 
     /// Returns the path of the gate's certificate, which clients can be told to trust.
@@ -189,18 +222,30 @@ fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
         .write_all(secret.as_bytes())
 }
 
-fn config_text(port: u16, admin: SocketAddr, stand_ins: &StandIns) -> String {
-    let StandIns { registry, gitlab, introspection, issuer } = stand_ins;
-    format!(
-        "# The config of moorgate demo: the gate in front of a small registry, with stand-ins for
-# three identity providers.
+/// The parts in which the configs of the demo differ.
+struct GateConfig<'a> {
+    comment: &'a str,
+    port: u16,
+    admin: SocketAddr,
+    /// The folder of the files that the config names, as the config has it.
+    folder: &'a Path,
+}
+
+impl GateConfig<'_> {
+    fn text(&self, stand_ins: &StandIns) -> String {
+        let Self { comment, port, admin, folder } = self;
+        let StandIns { registry, gitlab, introspection, issuer } = stand_ins;
+        // A JSON string is a YAML string, whatever the name of the folder.
+        let file = |name| json!(folder.join(name).display().to_string()).to_string();
+        format!(
+            "# {comment}
 version: 1
 http:
   addr: 127.0.0.1:{port}
   external_url: https://localhost:{port}
   tls:
-    certificate: tls.crt
-    key: tls.key
+    certificate: {certificate}
+    key: {key}
   drain_timeout: {drain_timeout}s
 admin:
   addr: {admin}
@@ -218,7 +263,7 @@ identity:
     type: introspection
     url: {introspection}
     client_id: {client_id}
-    client_secret_file: introspection.secret
+    client_secret_file: {client_secret}
     accepts: {{ prefixes: [sso-] }}
   - name: gitlab
     type: gitlab
@@ -227,12 +272,16 @@ identity:
 log:
   format: text
 ",
-        drain_timeout = DRAIN_TIMEOUT.as_secs(),
-        registry = registry.address(),
-        issuer = issuer.url(),
-        jwks_url = issuer.jwks_url(),
-        introspection = introspection.url(),
-        client_id = introspection::CLIENT_ID,
-        gitlab = gitlab.address(),
-    )
+            certificate = file("tls.crt"),
+            key = file("tls.key"),
+            client_secret = file("introspection.secret"),
+            drain_timeout = DRAIN_TIMEOUT.as_secs(),
+            registry = registry.address(),
+            issuer = issuer.url(),
+            jwks_url = issuer.jwks_url(),
+            introspection = introspection.url(),
+            client_id = introspection::CLIENT_ID,
+            gitlab = gitlab.address(),
+        )
+    }
 }

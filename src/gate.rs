@@ -6,6 +6,7 @@ mod explain;
 mod limits;
 mod parse;
 mod receive;
+mod rule_book;
 mod token;
 
 use std::rc::Rc;
@@ -33,6 +34,7 @@ use parse::{expect_no_body, parse};
 pub use connection_state::ConnectionState;
 pub use explain::{ExplainedAnswer, Explanation};
 pub use receive::{ConnectionInfo, Received};
+pub use rule_book::{AssumedCaller, RuleBook};
 
 /// Everything that a request passes on its way. All workers share it.
 pub struct Gate {

@@ -1,13 +1,14 @@
 //! Metrics for Prometheus. No label ever contains a user, a repository or an address.
 
+mod config_state;
 mod labels;
+mod process;
 mod replicas;
 mod start;
 mod tally;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus_client::encoding::{prometheus_text, text as open_metrics};
@@ -19,15 +20,17 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::denial::Limit;
 use crate::registry::Operation;
+use config_state::ConfigMetrics;
 pub(crate) use labels::DecisionLabels;
 use labels::{
     AnswerLabels, CacheLabels, CodeLabels, DirectionLabels, LimitLabels, OperationLabels,
     ProviderLabels, RequestLabels,
 };
+use process::ProcessMetrics;
 use replicas::ReplicaMetrics;
 #[cfg(test)]
 pub(crate) use start::{CACHE_RESULTS, VERDICTS};
-use tally::Tallies;
+use tally::{RequestSeconds, Tallies};
 
 /// All metrics of the gate.
 pub struct Metrics {
@@ -48,12 +51,10 @@ pub struct Metrics {
     audit_failures: Counter,
     access_log_lines_lost: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
+    upstream_duration: Family<OperationLabels, Histogram>,
     replicas: ReplicaMetrics,
     tallies: Tallies,
-    config_reload_success: Gauge,
-    /// A family, because without TLS there must be no value: 0 would look like a certificate that
-    /// expired long ago.
-    certificate_expiry: Family<[(String, String); 0], Gauge<f64, AtomicU64>>,
+    config: ConfigMetrics,
 }
 
 /// A format of metrics.
@@ -72,6 +73,8 @@ pub(crate) struct EndedRequest<'a> {
     /// The status that the client received, or 499 if it left before there was one.
     pub status: u16,
     pub took: Duration,
+    /// The time until the upstream began to answer; `None` if it gave no answer.
+    pub upstream_took: Option<Duration>,
     pub body_bytes: BodyBytes,
     pub shadow_denied: bool,
     /// The decision about a credential; `None` if the gate decided nothing about one.
@@ -108,7 +111,9 @@ const QUESTION_SECONDS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 impl Metrics {
     /// Creates all metrics with the value zero.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("moorgate");
+        let mut all = Registry::default();
+        all.register_collector(Box::new(ProcessMetrics));
+        let registry = all.sub_registry_with_prefix("moorgate");
         let body_bytes = Family::<DirectionLabels, Counter>::default();
         // Each counter has its own statement: it holds a lock of the family until the statement
         // ends, so two in one statement would wait for each other.
@@ -133,10 +138,10 @@ impl Metrics {
             audit_failures: Counter::default(),
             access_log_lines_lost: Counter::default(),
             upstream_requests: Family::default(),
-            replicas: ReplicaMetrics::new(&mut registry),
+            upstream_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            replicas: ReplicaMetrics::new(registry),
             tallies: Tallies::default(),
-            config_reload_success: Gauge::default(),
-            certificate_expiry: Family::default(),
+            config: ConfigMetrics::new(registry),
             registry: Registry::default(),
         };
         registry.register(
@@ -208,17 +213,11 @@ impl Metrics {
             "Answers of the registry",
             metrics.upstream_requests.clone(),
         );
-        registry.register(
-            "config_reload_success",
-            "1 if the config as last read is in use, else 0",
-            metrics.config_reload_success.clone(),
-        );
-        metrics.config_reload_success.set(1);
         registry.register_with_unit(
-            "tls_certificate_expiry_timestamp",
-            "End of the served certificate (Unix time)",
+            "upstream_duration",
+            "Time from a request to the registry to the head of its answer",
             Unit::Seconds,
-            metrics.certificate_expiry.clone(),
+            metrics.upstream_duration.clone(),
         );
         registry.register(
             "build",
@@ -229,7 +228,7 @@ impl Metrics {
             )]),
         );
         metrics.start_series();
-        Self { registry, ..metrics }
+        Self { registry: all, ..metrics }
     }
 
     /// Adds the counts of the workers to the metrics.
@@ -254,11 +253,14 @@ impl Metrics {
         }
     }
 
-    /// Adds durations of requests, in seconds.
-    fn observe(&self, durations: Vec<(Operation, f64)>) {
-        for (operation, seconds) in durations {
+    /// Adds durations of requests.
+    fn observe(&self, durations: Vec<RequestSeconds>) {
+        for RequestSeconds { operation, all, upstream } in durations {
             let labels = OperationLabels { operation: operation.as_str() };
-            self.http_request_duration.get_or_create(&labels).observe(seconds);
+            self.http_request_duration.get_or_create(&labels).observe(all);
+            if let Some(upstream) = upstream {
+                self.upstream_duration.get_or_create(&labels).observe(upstream);
+            }
         }
     }
 
@@ -273,21 +275,6 @@ impl Metrics {
             MetricsFormat::OpenMetrics => open_metrics::encode(&mut text, &self.registry),
         };
         text
-    }
-
-    /// Records the result of a configuration reload.
-    pub fn reloaded(&self, success: bool) {
-        self.config_reload_success.set(success.into());
-    }
-
-    /// Sets the time when the served certificate expires; `None` without TLS.
-    pub fn certificate_ends(&self, at: Option<SystemTime>) {
-        let Some(at) = at else {
-            self.certificate_expiry.remove(&[]);
-            return;
-        };
-        let since = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        self.certificate_expiry.get_or_create(&[]).set(since);
     }
 
     /// Adds a provider, which counts as up until it is asked for the first time.

@@ -360,6 +360,7 @@ impl Drop for Record {
             operation: self.operation,
             status: self.status_number(),
             took,
+            upstream_took: self.upstream,
             body_bytes: BodyBytes {
                 received: self.progress.bytes_in(),
                 sent: self.progress.bytes_out(),

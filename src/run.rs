@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
+use crate::gate::RuleBook;
 use crate::net::bind_error;
 use crate::record::{AccessLog, LogFormat, LogTarget, Target};
 use crate::replicas::Replicas;
@@ -164,6 +165,14 @@ pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
     let access_log = AccessLog::start(LogFormat::Json, None)?;
     let snapshot = Live::new(loaded, access_log)?.snapshots().borrow().clone();
     Ok(snapshot)
+}
+
+/// Creates the rules of a config. It reads no file, starts no thread and asks no server.
+///
+/// # Errors
+/// If the system cannot provide randomness.
+pub(crate) fn rule_book(config: &Config) -> anyhow::Result<RuleBook> {
+    assemble::rule_book(config)
 }
 
 /// Opens the access log of the config.

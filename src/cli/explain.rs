@@ -1,5 +1,6 @@
 //! `moorgate explain`: shows the answer that a request would get, and the reasons.
 
+mod assumed;
 mod text;
 
 use std::io::{self, IsTerminal, Read};
@@ -21,6 +22,7 @@ use crate::identity::model::credential::basic;
 use crate::record::LogFormat;
 use crate::run;
 use crate::upstream::Upstream;
+use assumed::AssumedArguments;
 
 /// The exit code if the request could not be evaluated. clap uses the same code for bad arguments.
 const EXIT_NOT_ASKED: u8 = 2;
@@ -45,6 +47,8 @@ pub(super) struct Explain {
     /// The user name of a Basic credential; without it, the secret is sent as a Bearer token
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
+    #[command(flatten)]
+    assumed: AssumedArguments,
 }
 
 /// The reasons why a request could not be evaluated.
@@ -69,12 +73,16 @@ pub(super) fn explain(arguments: Explain) -> ExitCode {
 }
 
 fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
-    let Explain { config, method, path, user } = arguments;
+    let Explain { config, method, path, user, assumed } = arguments;
     let loaded =
         load_or_report(load_without_logs(&config.file(), environment()), &mut io::stderr());
     let loaded = loaded.map_err(Unasked::NoTerminal)?.ok_or(Unasked::BadConfig)?;
     let _ = logging::start(loaded.config.log.level, LogFormat::Text);
-    let authorization = authorization(user.as_deref(), &secret(user.as_deref())?)?;
+    let assumed = assumed.caller(&loaded.config.identity)?;
+    let authorization = match assumed {
+        Some(_) => None,
+        None => authorization(user.as_deref(), &secret(user.as_deref())?)?,
+    };
     let head = match head(&method, &path, authorization) {
         Ok(head) => head,
         Err(why) => {
@@ -82,6 +90,10 @@ fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
             return Ok(if code == ExitCode::SUCCESS { ExitCode::FAILURE } else { code });
         }
     };
+    if let Some(caller) = assumed {
+        let rule_book = run::rule_book(&loaded.config)?;
+        return Ok(tell(&head, &rule_book.explain(&head, &caller), true));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -94,8 +106,13 @@ async fn ask(loaded: Loaded, head: &Parts) -> anyhow::Result<ExitCode> {
     let snapshot = run::unserved(loaded)?;
     let upstream = Upstream::new(snapshot.upstream.clone());
     let explanation = snapshot.gate.explain(head, &upstream).await;
-    let written = say(&text::explanation(head, &explanation, shares_keys));
-    Ok(if written == ExitCode::SUCCESS { code(&explanation) } else { written })
+    Ok(tell(head, &explanation, shares_keys))
+}
+
+/// Prints an explanation, and returns its exit code.
+fn tell(head: &Parts, explanation: &Explanation<'_>, shares_keys: bool) -> ExitCode {
+    let written = say(&text::explanation(head, explanation, shares_keys));
+    if written == ExitCode::SUCCESS { code(explanation) } else { written }
 }
 
 fn code(explanation: &Explanation<'_>) -> ExitCode {

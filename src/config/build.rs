@@ -52,6 +52,16 @@ pub(super) enum LogFiles<'a> {
     Unneeded,
 }
 
+/// The need for the files that a configuration names, except for log files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedFiles {
+    /// A file that cannot be read is a problem.
+    Needed,
+    /// A file that is not there, or that this user may not read, is a warning: the configuration is
+    /// checked on another machine than the gate's.
+    Elsewhere,
+}
+
 /// The builder of the ready configuration, which collects the problems.
 pub(super) struct Build<'a> {
     /// The folder from which relative paths start.
@@ -62,6 +72,8 @@ pub(super) struct Build<'a> {
     pub(super) start: &'a Place,
     /// The need for the log files.
     pub(super) log_files: LogFiles<'a>,
+    /// The need for the other files that the configuration names.
+    pub(super) named_files: NamedFiles,
     /// The problems that stop the gate from starting.
     pub(super) problems: Vec<Problem>,
     /// The problems that the operator should know of, but that do not stop the gate from starting.

@@ -21,21 +21,24 @@ use crate::record::{Outcome, Record};
 use crate::registry::{Access, RegistryRequest, RepositoryName, Tag};
 use crate::request_id::RequestId;
 use crate::respond::Responder;
-use crate::token_service::{self, gate_token::TokenScope};
+use crate::token_service::{self, gate_token::TokenScope, request::TokenRequest};
 use crate::upstream::{ClientInfo, Upstream};
 
 /// The outcome of a request, and the facts that were learned on the way.
 pub struct Explanation<'a> {
-    policy: &'a Policy,
-    responder: &'a Responder,
+    pub(super) policy: &'a Policy,
+    pub(super) responder: &'a Responder,
     /// The operation, if the request was understood as one of the registry's.
     pub request: Option<RegistryRequest>,
     /// The access that the source of a mount needs, or that a token request asks for.
     pub access: Vec<Access>,
     /// The kind of the presented credential (`credential_kind` in the access log).
     pub credential_kind: CredentialKind,
-    /// The caller, if a provider identified it.
+    /// The caller, if a provider identified it, or if it is assumed.
     pub caller: Option<Arc<Verified>>,
+    /// `true` if no provider was asked: the caller is the one that the arguments describe, and its
+    /// credential counts as one with every right.
+    pub assumed: bool,
     /// The part of each provider in the decision about the credential, in the order of the config;
     /// empty if the providers were not needed.
     pub consulted: Vec<Consulted>,
@@ -112,6 +115,7 @@ impl Gate {
             access,
             credential_kind,
             caller,
+            assumed: false,
             consulted: self.identity.consulted(),
             answer,
         }
@@ -147,17 +151,10 @@ impl Gate {
         record: &mut Record,
     ) -> (Vec<Access>, Result<ExplainedAnswer, Denial>) {
         record.set_token_request();
-        let asked = framing::check_token_request(head)
-            .map_err(Denial::Framing)
-            .and_then(|()| token_query(head));
-        let asked = match asked {
+        let (asked, access) = match token_query_with_access(head) {
             Ok(asked) => asked,
             Err(denial) => return (Vec::new(), Err(denial)),
         };
-        let mut access = asked.questions();
-        if asked.catalog && !access.contains(&Access::Catalog) {
-            access.push(Access::Catalog);
-        }
         let answer = async {
             let vouched = self.vouch(asked, head, client, record).await?;
             let token_scope = vouched.token_scope.clone();
@@ -166,6 +163,17 @@ impl Gate {
         };
         (access, answer.await)
     }
+}
+
+/// Reads a token request that has no form. Returns also the accesses that it asks for.
+pub(super) fn token_query_with_access(head: &Parts) -> Result<(TokenRequest, Vec<Access>), Denial> {
+    framing::check_token_request(head).map_err(Denial::Framing)?;
+    let asked = token_query(head)?;
+    let mut access = asked.questions();
+    if asked.catalog && !access.contains(&Access::Catalog) {
+        access.push(Access::Catalog);
+    }
+    Ok((asked, access))
 }
 
 impl Explanation<'_> {

@@ -14,8 +14,10 @@ use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::Credential;
 use crate::identity::{Question, Verified};
 use crate::limits::OnLimit;
+use crate::policy::Policy;
 use crate::record::Record;
 use crate::registry::{Access, Action, RepositoryName};
+use crate::respond::Responder;
 use crate::token_service::gate_token::{CatalogShare, MAX_REFUSED, RefusedAccess, TokenScope};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
 use crate::token_service::{self, Issued, TokenContents};
@@ -71,19 +73,19 @@ impl Gate {
         // If nothing is public, a token that grants nothing is a valid answer, and clients go on to
         // a login.
         let mut repositories = self.policy.granted(&question.access, &verified);
-        let mut refused = self.refusals(&question.access, &verified);
+        let mut refused = refusals(&self.policy, &self.responder, &question.access, &verified);
         let provider = verified.vouching_provider();
         for access in questions {
             let question = Question { access, ..question.clone() };
             let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
             repositories.extend(self.policy.granted(&question.access, &verified));
-            refused.extend(self.refusals(&question.access, &verified));
+            refused.extend(refusals(&self.policy, &self.responder, &question.access, &verified));
         }
         let catalog = match asked.catalog {
             false => CatalogShare::None,
             true => match self.catalog_refusal(&question, verified).await? {
                 Some(denial) => {
-                    refused.push(self.refused_access(None, &denial));
+                    refused.push(refused_access(&self.responder, None, &denial));
                     CatalogShare::None
                 }
                 // If no named repository is granted, the token shows an empty list.
@@ -102,22 +104,6 @@ impl Gate {
         Ok(TokenContents { credential, provider, token_scope, expiry, revocation })
     }
 
-    /// Returns the reasons why parts of an access are not granted.
-    fn refusals(&self, asked: &Access, verified: &Verified) -> Vec<RefusedAccess> {
-        let refused = self.policy.refused(asked, verified).take(MAX_REFUSED);
-        refused
-            .map(|(name, action, denial)| self.refused_access(Some((name, action)), &denial))
-            .collect()
-    }
-
-    fn refused_access(
-        &self,
-        action: Option<(RepositoryName, Action)>,
-        denial: &Denial,
-    ) -> RefusedAccess {
-        RefusedAccess { action, message: self.responder.message(denial).into() }
-    }
-
     /// Returns the reason why no token for the list of all repositories is granted; `None` if one
     /// is. `verified` is the verdict for `question`.
     async fn catalog_refusal(
@@ -134,6 +120,27 @@ impl Gate {
         };
         Ok(self.policy.catalog_refusal(&verified))
     }
+}
+
+/// Returns the reasons why parts of an access are not granted.
+pub(super) fn refusals(
+    policy: &Policy,
+    responder: &Responder,
+    asked: &Access,
+    verified: &Verified,
+) -> Vec<RefusedAccess> {
+    let refused = policy.refused(asked, verified).take(MAX_REFUSED);
+    refused
+        .map(|(name, action, denial)| refused_access(responder, Some((name, action)), &denial))
+        .collect()
+}
+
+fn refused_access(
+    responder: &Responder,
+    action: Option<(RepositoryName, Action)>,
+    denial: &Denial,
+) -> RefusedAccess {
+    RefusedAccess { action, message: responder.message(denial).into() }
 }
 
 /// Reads the token request: the query of a GET, or the form of a POST.

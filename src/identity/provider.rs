@@ -49,6 +49,25 @@ impl ProviderSettings {
             Self::Jwt(_) | Self::Htpasswd(_) => false,
         }
     }
+
+    /// Returns whether two subjects that differ only in case are the same user.
+    pub fn folds_case(&self) -> bool {
+        matches!(self, Self::GitLab(_))
+    }
+
+    /// Returns whether the provider reports the groups of a caller.
+    pub fn reports_groups(&self) -> bool {
+        match self {
+            Self::Introspection(introspection) => introspection.expected.groups_claim.is_some(),
+            Self::Jwt(jwt) => jwt.rules.groups_claim.is_some(),
+            Self::GitLab(_) | Self::RegistryToken(_) | Self::Htpasswd(_) => false,
+        }
+    }
+
+    /// Returns whether the provider reports the claims of a caller.
+    pub fn reports_claims(&self) -> bool {
+        matches!(self, Self::Jwt(_))
+    }
 }
 
 /// A provider of any type.

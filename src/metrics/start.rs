@@ -73,14 +73,18 @@ impl Metrics {
     pub(super) fn start_series(&self) {
         for operation in Operation::ALL {
             let (methods, success) = requests(operation);
-            let operation = operation.as_str();
             for method in methods.iter().copied() {
                 for code in ALERTING.into_iter().chain([success]) {
-                    let labels = RequestLabels { method, operation, code };
+                    let labels = RequestLabels { method, operation: operation.as_str(), code };
                     let _ = self.http_requests.get_or_create(&labels);
                 }
             }
-            let _ = self.http_request_duration.get_or_create(&OperationLabels { operation });
+            let labels = OperationLabels { operation: operation.as_str() };
+            let _ = self.http_request_duration.get_or_create(&labels);
+            // The gate itself answers the other operations.
+            if !matches!(operation, Operation::Ping | Operation::Token | Operation::Unknown) {
+                let _ = self.upstream_duration.get_or_create(&labels);
+            }
         }
         for limit in LIMITS {
             let _ = self.limited.get_or_create(&LimitLabels { limit });

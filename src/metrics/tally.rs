@@ -33,11 +33,21 @@ pub(super) struct Tallies([WorkerTally; PLACES]);
 #[repr(align(128))]
 struct WorkerTally(Mutex<Tally>);
 
+/// The durations of one request, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct RequestSeconds {
+    pub(super) operation: Operation,
+    /// From the head of the request to the end of its answer.
+    pub(super) all: f64,
+    /// From the request to the upstream to the head of its answer.
+    pub(super) upstream: Option<f64>,
+}
+
 /// Counts by labels. The lists are short: a gate sees few combinations of labels.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) requests: Vec<(RequestLabels, u64)>,
-    pub(super) durations: Vec<(Operation, f64)>,
+    pub(super) durations: Vec<RequestSeconds>,
     pub(super) decisions: Vec<(DecisionLabels, u64)>,
     pub(super) cache_requests: Vec<(CacheLabels, u64)>,
     pub(super) upstream_requests: Vec<(CodeLabels, u64)>,
@@ -72,7 +82,7 @@ impl Tallies {
 impl Tally {
     /// Counts one request that has ended. Returns durations that must be added to the metrics now,
     /// because the place is full of them.
-    pub(super) fn request_ended(&mut self, request: EndedRequest<'_>) -> Vec<(Operation, f64)> {
+    pub(super) fn request_ended(&mut self, request: EndedRequest<'_>) -> Vec<RequestSeconds> {
         let EndedRequest { method, operation, status: code, .. } = request;
         let (method, name) = (super::method_label(method), operation.as_str());
         add(&mut self.requests, RequestLabels { method, operation: name, code });
@@ -82,7 +92,11 @@ impl Tally {
         if let Some(decision) = request.auth_decision {
             add(&mut self.decisions, decision);
         }
-        self.durations.push((operation, request.took.as_secs_f64()));
+        self.durations.push(RequestSeconds {
+            operation,
+            all: request.took.as_secs_f64(),
+            upstream: request.upstream_took.map(|took| took.as_secs_f64()),
+        });
         if self.durations.len() < MAX_DURATIONS {
             return Vec::new();
         }

@@ -17,7 +17,7 @@ use crate::config::{
     self, ChallengeScheme, Config, ExternalUrl, Loaded, Outline, Scheme, TlsVersion,
     UpstreamAuthorization, UpstreamConfig,
 };
-use crate::gate::Gate;
+use crate::gate::{Gate, RuleBook};
 use crate::http_client::HttpClient;
 use crate::identity::authenticator::{Authenticator, ManagedProvider};
 use crate::identity::guard::shared_guards::SharedGuards;
@@ -125,21 +125,40 @@ fn gate(
     running: Option<&RunningSnapshot>,
 ) -> anyhow::Result<Gate> {
     let config = &loaded.config;
+    let RuleBook { policy, responder, tokens } = rule_book_with(config, &lasting.own_key)?;
+    Ok(Gate {
+        trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
+        identity: identity(loaded, lasting, running)?,
+        policy,
+        limits: Limits::new(config.limits.clone(), lasting.accounts.clone()),
+        tokens,
+        responder,
+        recorder: lasting.recorder.clone(),
+        audit: audit(config.log.audit.as_deref(), running)?,
+    })
+}
+
+/// Creates the rules of a config.
+///
+/// # Errors
+/// If the system cannot provide randomness.
+pub(super) fn rule_book(config: &Config) -> anyhow::Result<RuleBook> {
+    let own_key = TokenKeys::random().context("no key for gate tokens can be created")?;
+    rule_book_with(config, &Arc::new(own_key))
+}
+
+/// Creates the rules of a config. `own_key` is for a config without `tokens.key_file`.
+fn rule_book_with(config: &Config, own_key: &Arc<TokenKeys>) -> anyhow::Result<RuleBook> {
     let (external, tokens) = (&config.http.external_url, &config.tokens);
     let challenge = match tokens.challenge {
         ChallengeScheme::Basic => Challenge::basic(external.service())?,
         ChallengeScheme::Bearer => Challenge::bearer(&realm(external), external.service())?,
     };
-    let keys = tokens.keys.as_ref().unwrap_or(&lasting.own_key).clone();
-    Ok(Gate {
-        trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
-        identity: identity(loaded, lasting, running)?,
+    let keys = tokens.keys.as_ref().unwrap_or(own_key).clone();
+    Ok(RuleBook {
         policy: Policy::new(config.scopes.clone()).with_rules(config.policy.clone()),
-        limits: Limits::new(config.limits.clone(), lasting.accounts.clone()),
-        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
         responder: Responder::new(external.service(), challenge)?,
-        recorder: lasting.recorder.clone(),
-        audit: audit(config.log.audit.as_deref(), running)?,
+        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
     })
 }
 

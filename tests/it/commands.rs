@@ -1,11 +1,13 @@
 //! The binary, as operators run it.
 
+mod check_config;
 mod demo;
 mod descriptors;
 mod memory;
 mod program_log;
 mod secrets;
 mod service_manager;
+mod shell_files;
 mod signals;
 mod start;
 
@@ -125,6 +127,8 @@ fn version_and_help() {
         "hash-password",
         "explain",
         "healthcheck",
+        "completions",
+        "man",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
@@ -132,7 +136,7 @@ fn version_and_help() {
 
 #[test]
 fn a_command_that_cannot_write_its_output_exits_with_1() {
-    for arguments in [&["schema"][..], &["hash-password", "alice"]] {
+    for arguments in [&["schema"][..], &["hash-password", "alice"], &["completions", "bash"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut child = moorgate(arguments).stdin(Stdio::piped()).stdout(full).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(b"secret");

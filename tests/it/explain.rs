@@ -1,5 +1,6 @@
 //! `moorgate explain` compared with the gate that runs with the same config.
 
+mod assumed;
 mod catalog;
 mod providers;
 mod requests;

@@ -1,8 +1,9 @@
 //! The formats of `/metrics`, and the series that exist from the start.
 
 use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::harness::{Reply, Setup, TestGate, read_to_close};
+use crate::harness::{READ_WRITE, Reply, Setup, TestGate, read_to_close};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -88,6 +89,7 @@ async fn counters_are_there_from_the_start_at_zero() {
         "http_request_duration_seconds_count{operation=\"token\"} 0",
         "upstream_requests_total{code=\"200\"} 0",
         "upstream_requests_total{code=\"500\"} 0",
+        "upstream_duration_seconds_count{operation=\"manifest_get\"} 0",
         "auth_decisions_total{provider=\"\",result=\"denied\",reason=\"wrong_credential\"} 0",
         "config_reload_success 1",
     ] {
@@ -111,6 +113,71 @@ async fn counters_are_there_from_the_start_at_zero() {
     }
     // Nothing has happened yet.
     for line in text.lines().filter(|line| line.contains("_total")) {
-        assert!(line.starts_with('#') || line.ends_with(" 0"), "{line}");
+        let of_gate = !line.starts_with('#') && !line.starts_with("process_");
+        assert!(!of_gate || line.ends_with(" 0"), "{line}");
     }
+}
+
+/// Returns the value of a series; `None` if there is no such series.
+fn value(text: &str, series: &str) -> Option<f64> {
+    let of =
+        |line: &str| line.rsplit_once(' ').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    text.lines()
+        .filter_map(of)
+        .find(|(name, _)| name == series)
+        .map(|(_, value)| value.parse().unwrap())
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+#[tokio::test]
+async fn the_process_has_the_usual_metrics_in_both_formats() {
+    let gate = TestGate::plain().await;
+    for accept in ["", "Accept: application/openmetrics-text\r\n"] {
+        let text = metrics(&gate, accept).await.body;
+        let of = |name: &str| {
+            value(&text, &format!("process_{name}")).unwrap_or_else(|| panic!("{name}: {text}"))
+        };
+        assert!(of("cpu_seconds_total") > 0.0);
+        assert!(of("resident_memory_bytes") > 1e6);
+        assert!(of("virtual_memory_bytes") >= of("resident_memory_bytes"));
+        assert!(of("threads") >= 1.0);
+        assert!(of("open_fds") >= 3.0 && of("open_fds") <= of("max_fds"));
+        let age = now() - of("start_time_seconds");
+        assert!((-2.0..3600.0).contains(&age), "{age}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_the_registry_is_observed_for_requests_that_it_answers() {
+    let gate = TestGate::plain().await;
+    assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 404);
+    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
+    gate.log(2).await;
+    let text = metrics(&gate, "").await.body;
+    let count = |operation: &str| {
+        value(
+            &text,
+            &format!("moorgate_upstream_duration_seconds_count{{operation=\"{operation}\"}}"),
+        )
+    };
+    assert_eq!((count("tags"), count("manifest_get"), count("ping")), (Some(1.0), Some(0.0), None));
+}
+
+#[tokio::test]
+async fn the_time_of_the_last_reload_moves_only_with_one_that_takes_effect() {
+    const NAME: &str = "moorgate_config_last_reload_timestamp_seconds";
+    let before = now();
+    let mut gate = TestGate::plain().await;
+    let started = value(&metrics(&gate, "").await.body, NAME).unwrap();
+    assert!(started >= before && started <= now());
+    let good = std::fs::read_to_string(gate.file("test.yml")).unwrap();
+    gate.write("test.yml", "version: 1\nhtp: {}\n");
+    assert!(!gate.reload().await);
+    assert_eq!(value(&metrics(&gate, "").await.body, NAME), Some(started));
+    gate.write("test.yml", format!("{good}\n"));
+    assert!(gate.reload().await);
+    assert!(value(&metrics(&gate, "").await.body, NAME) > Some(started));
 }

@@ -23,11 +23,12 @@ pub(super) fn introduction(demo: &Demo) -> String {
     let (user, password) =
         active.clone().next().map(|first| (&*first.user, &*first.password)).unwrap_or_default();
     let sso = sample_tokens().into_iter().next().map(|sample| sample.token).unwrap_or_default();
-    let [config, certificate, id_token] =
-        [demo.config(), demo.certificate(), demo.id_token()].map(|path| path.display().to_string());
-    let [moorgate, config, certificate, id_token] =
-        [&moorgate, &config, &certificate, &id_token].map(|path| quoted(path));
-    let (admin, public) = (demo.admin(), demo.public_image());
+    let [config, certificate, id_token, second] =
+        [demo.config(), demo.certificate(), demo.id_token(), demo.second_config()]
+            .map(|path| path.display().to_string());
+    let [moorgate, config, certificate, id_token, second] =
+        [&moorgate, &config, &certificate, &id_token, &second].map(|path| quoted(path));
+    let (admin, public, second_port) = (demo.admin(), demo.public_image(), demo.second_port());
     format!(
         "moorgate demo: the gate is on https://{host}, in front of a small registry, with
 stand-ins for GitLab's token endpoint, for an RFC 7662 introspection server (single sign-on) and for
@@ -76,13 +77,22 @@ off; without --plain-http=false, oras speaks plain HTTP to localhost):
   oras push --plain-http=false --insecure {host}/demo/notes:v1 hello.txt
   oras pull --plain-http=false --insecure -o pulled {host}/demo/notes:v1
 
-Inspect the gate. The first two commands show its config, and why it would allow a push:
+Inspect the gate. The first three commands show its config, what its rules say of a user, and why
+it would allow a push:
 
   {moorgate} print-config --config {config}
+  {moorgate} explain --config {config} --method PUT --path {path} --as gitlab/{user}
   echo {password} | {moorgate} explain --config {config} --method PUT --path {path} -u {user}
   curl http://{admin}/metrics
 
 The status page of the gate, for a browser: http://{admin}/
+
+Run a gate of your own. This config is for a second gate in front of the same servers. Read it,
+change it if you like, and serve it in another terminal while the demo runs:
+
+  cat {second}
+  {moorgate} serve --config {second}
+  curl --fail --cacert {certificate} -H 'Authorization: Bearer {sso}' https://localhost:{second_port}/v2/
 
 Each request is one line below. Ctrl-C ends the demo and deletes everything that was pushed to it.
 

@@ -28,11 +28,22 @@ pub(super) fn explanation(
         lines.add("operation", request.operation().as_str());
         lines.several("needs", needs(&request.required()));
     }
-    lines.add("credential", explanation.credential_kind.as_str());
+    if explanation.assumed {
+        lines.add("credential", "not asked for, because the caller is assumed (--as)");
+    } else {
+        lines.add("credential", explanation.credential_kind.as_str());
+    }
     lines.add("provider", providers::decided(explanation));
-    lines.several("providers", providers::each(explanation));
+    if !explanation.assumed {
+        lines.several("providers", providers::each(explanation));
+    }
     if let Some(caller) = &explanation.caller {
         lines.caller(caller);
+        if explanation.assumed {
+            lines.add("has", "every right: what the credential itself allows is not checked");
+        } else {
+            lines.rights(caller);
+        }
     }
     for explained in explanation.rules() {
         lines.rules(&explained);
@@ -97,6 +108,10 @@ impl ExplainedLines {
                 attributes.claims.iter().map(|(name, value)| format!("{name} = {value}")),
             );
         }
+    }
+
+    /// Adds what the credential of a caller allows by itself.
+    fn rights(&mut self, caller: &Verified) {
         match &caller.granted {
             Granted::Scopes(scopes) if scopes.is_empty() => self.add("has", "no scopes"),
             Granted::Scopes(scopes) => self.add(
@@ -196,6 +211,9 @@ impl ExplainedLines {
             }
             ExplainedAnswer::Token(token_scope) => {
                 self.add("answer", format_args!("200 with a token; reason {reason}"));
+                if explanation.assumed {
+                    self.add("", "limited further to what the credential allows");
+                }
                 if token_scope.repositories.is_empty() {
                     self.add("", "valid for no repository");
                 }
@@ -244,11 +262,14 @@ impl ExplainedLines {
                         format_args!("the registry has no tag {} yet", tag.as_str()),
                     );
                 }
+                let condition = if explanation.assumed {
+                    "if the credential allows it too, the request would be "
+                } else {
+                    "the request would be "
+                };
                 self.add(
                     "answer",
-                    format_args!(
-                        "from the registry; the request would be forwarded; reason {reason}"
-                    ),
+                    format_args!("from the registry; {condition}forwarded; reason {reason}"),
                 );
                 if let Some(effects) = explanation.catalog() {
                     self.listed(&effects);

@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::Build;
+use super::{Build, NamedFiles};
 use crate::config::named_file::{FileVersion, MAX_BYTES, read_bounded};
 use crate::config::problem::{Place, Problem, shown};
 
@@ -20,6 +20,14 @@ impl Build<'_> {
         self.files.push(FileVersion::new(key, path, content.as_deref().map(Vec::as_slice).ok()));
         match content {
             Ok(content) => Some(content),
+            Err(error) if self.named_files == NamedFiles::Elsewhere && is_elsewhere(&error) => {
+                self.warn(
+                    key,
+                    "this file is not here, so its content and what depends on it are not checked; \
+                     check the config again on the gate's machine",
+                );
+                None
+            }
             Err(error) => {
                 self.problem(key, self.unreadable(file, &error));
                 None
@@ -111,6 +119,11 @@ impl Build<'_> {
              because it may be a secret)"
         )
     }
+}
+
+/// Returns whether an error can mean that the file is on another machine.
+fn is_elsewhere(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(unix)]

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,8 @@ fn each_printed_command_is_a_whole_line_without_a_comment() {
     assert!(commands.len() > 20, "{commands:?}");
     for command in commands {
         let first = command.split(' ').next().unwrap();
-        let known = ["docker", "echo", "tar", "curl", "podman", "skopeo", "oras"].contains(&first);
+        let known = ["docker", "echo", "tar", "curl", "podman", "skopeo", "oras", "cat"];
+        let known = known.contains(&first);
         assert!(known || first.contains("moorgate"), "not a command: {command}");
         assert!(!command.contains('#') && !command.ends_with('\\'), "{command}");
         assert!(!command.contains("&&") && !command.contains(';'), "{command}");
@@ -130,7 +131,7 @@ fn each_printed_command_is_a_whole_line_without_a_comment() {
 #[test]
 fn printed_paths_are_quoted_for_the_shell() {
     let demo = DemoProcess::start();
-    for part in ["print-config --config", "explain --config"] {
+    for part in ["print-config --config", "--as gitlab/", "manifests/v1 -u ", "cat "] {
         let output = Command::new("sh").args(["-c", demo.command(part)]).output().unwrap();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{part}: {out}{err}");
@@ -138,6 +139,60 @@ fn printed_paths_are_quoted_for_the_shell() {
     let token = format!("< '{}'", demo.file("id_token").display());
     assert!(demo.command("-u oidc").ends_with(&token), "{}", demo.introduction);
     assert!(demo.command("--cacert").contains(&format!("'{}'", demo.file("tls.crt").display())));
+}
+
+/// Returns the gate's answer to `GET /v2/`; `None` if it does not listen yet.
+fn answer_at(port: u16, certificate: &str) -> Option<String> {
+    let socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let server = "localhost".try_into().unwrap();
+    let session = ClientConnection::new(Arc::new(trusting(certificate)), server).unwrap();
+    let mut stream = StreamOwned::new(session, socket);
+    write!(
+        stream,
+        "GET /v2/ HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\
+         Authorization: {}\r\n\r\n",
+        basic(("alice", "glpat-demo-personal-read-write")),
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// A gate that ends with the test.
+struct SecondGate(Child);
+
+impl Drop for SecondGate {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_demo_prints_a_config_that_serve_takes() {
+    let demo = DemoProcess::start();
+    let command = format!("exec {}", demo.command(" serve --config"));
+    let port = demo.commands().into_iter().rev().find_map(|command| {
+        let (_, port) = command.strip_prefix("curl")?.rsplit_once("https://localhost:")?;
+        port.strip_suffix("/v2/")?.parse().ok()
+    });
+    let mut gate = Command::new("sh");
+    gate.args(["-c", &command]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut gate = SecondGate(gate.spawn().unwrap());
+    let certificate = std::fs::read_to_string(demo.file("tls.crt")).unwrap();
+    let begun = Instant::now();
+    let answer = loop {
+        if let Some(answer) = answer_at(port.unwrap(), &certificate) {
+            break answer;
+        }
+        let ended = gate.0.try_wait().unwrap();
+        assert!(ended.is_none() && begun.elapsed() < PATIENCE, "it does not serve: {ended:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let text = std::fs::read_to_string(demo.file("second-gate.yml")).unwrap();
+    assert!(text.starts_with("# A config for a second gate"), "{text}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use moorgate::cli::{check_config::check_config, print_config::print_config};
+use moorgate::cli::check_config::{Extent, check_config};
+use moorgate::cli::print_config::print_config;
 use moorgate::config;
 use serde_json::Value;
 
@@ -170,7 +171,7 @@ fn check_config_and_print_config_report_and_set_the_exit_code() {
         let code = if print {
             print_config(&path, [], &mut stdout, &mut stderr)
         } else {
-            check_config(&path, [], false, &mut stdout, &mut stderr)
+            check_config(&path, [], Extent::Files, &mut stdout, &mut stderr)
         };
         let text = |bytes: Vec<u8>| {
             String::from_utf8(bytes)
