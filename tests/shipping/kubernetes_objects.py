@@ -119,7 +119,7 @@ def of_policy(one, objects):
 
 
 def of_registry_policy(one, objects):
-    """The first rule admits the pods of the gate, and no other pod; without `from`, a rule would admit everyone."""
+    """The first rule admits the pods of the gate, and no other pod; without `from`, a rule would admit every pod."""
     rules = one["spec"]["ingress"]
     if one["spec"]["policyTypes"] != ["Ingress"] or any(not rule.get("from") for rule in rules):
         yield f"the way past the gate is open: {one['spec']}"
