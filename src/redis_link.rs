@@ -136,8 +136,8 @@ impl RedisLink {
         self.call_within(Duration::MAX, operation, script, keys, args).await
     }
 
-    /// Does the same as [`call`](Self::call), with less time for the answer. The link stays up if that
-    /// time has passed.
+    /// Does the same as [`call`](Self::call), with less time for the answer. The link stays up if
+    /// that time has passed.
     ///
     /// # Errors
     /// The same as those of `call`.

@@ -10,16 +10,18 @@ import json
 import web
 from servers import NGINX_FOLDERS, Server, can_connect, free_port
 
-# The check sends HTTP/1.0 without Host. Without the second line of the check, HAProxy accepts only
-# the statuses 2xx and 3xx.
-HAPROXY = """global
+HAPROXY_START = """global
   log stderr format raw local0 warning
 defaults
   mode http
   timeout connect 5s
   timeout client 60s
   timeout server 60s
-frontend operators
+"""
+
+# The check sends HTTP/1.0 without Host. Without the second line of the check, HAProxy accepts only
+# the statuses 2xx and 3xx.
+HAPROXY = HAPROXY_START + """frontend operators
   bind 127.0.0.1:{admin}
   stats enable
   stats uri /

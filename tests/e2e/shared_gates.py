@@ -14,6 +14,7 @@ import urllib.parse
 import load
 import web
 from credentials import READ_WRITE
+from fronts import HAPROXY_START
 from images import OCI, Image
 from questions import Questions
 from report import Failed, check
@@ -28,14 +29,7 @@ GATES = 3
 # The beginning of all user names, which is in no text by chance.
 PERSON = "person-"
 
-HAPROXY = """global
-  log stderr format raw local0 warning
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-frontend clients
+HAPROXY = HAPROXY_START + """frontend clients
   bind 127.0.0.1:{port} ssl crt {pem}
   option forwardfor
   default_backend gates

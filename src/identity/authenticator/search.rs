@@ -21,13 +21,16 @@ impl Authenticator {
         question: &Question,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
-        let (access, waits) = (question.access.reading(), self.shared.waits());
-        let question = Question { access, waits, ..question.clone() };
-        if question.access == Access::Login {
+        let access = question.access.reading();
+        if access == Access::Login {
             return Ok(self.anonymous.clone());
         }
+        let providers = || self.providers.iter().filter(|provider| provider.answers_anonymous());
+        // The waits for one provider are bounded by themselves, and most answers are cached.
+        let waits = providers().nth(1).and_then(|_| self.shared.waits());
+        let question = Question { access, waits, ..question.clone() };
         self.note_order(&question.credential, ManagedProvider::answers_anonymous);
-        for provider in self.providers.iter().filter(|provider| provider.answers_anonymous()) {
+        for provider in providers() {
             let verdict = self.shared.verdict_of(provider, &question, None, false, cache_use).await;
             self.note_verdict(provider, &verdict);
             match outcome(provider, verdict) {
