@@ -20,7 +20,8 @@ from report import check
 from servers import Distribution, Gate, gitlab_provider
 from web import bearer
 
-LAYERS = 12
+# With uploads of PAUSE seconds, no client ends its push before two slow restarts have ended.
+LAYERS = 60
 
 # The duration of each upload in seconds, during the restarts.
 PAUSE = 0.3
@@ -157,6 +158,7 @@ def sessions_outlast_restarts(run, replicas):
                                        for push, count in zip(pushes, before)),
                            "an upload of each push after a restart")
             check(all(push.goes_on() for push in pushes), "a push ended before the restarts did")
+        replicas.registry.be_slow(0, 0)
         for push in pushes:
             with run.report.cell("restarts", push.session.name, "the push succeeds"):
                 push.end(60)
