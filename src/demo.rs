@@ -133,6 +133,7 @@ impl Demo {
                     )
                 })?,
             admin,
+            admin_is_shared: false,
         };
         let access_log = access_log(&loaded.config.log)?;
         let (address, admin) = (loaded.config.http.addr, loaded.config.admin.addr);
