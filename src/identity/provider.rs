@@ -126,6 +126,14 @@ impl AnyProvider {
         }
     }
 
+    /// Returns whether the provider asks a server about each credential.
+    pub fn asks_a_server(&self) -> bool {
+        match self {
+            Self::TokenServer(_) | Self::Introspection(_) => true,
+            Self::Jwt(_) | Self::Htpasswd(_) => false,
+        }
+    }
+
     /// Returns whether the provider is asked which repositories callers without a credential may
     /// pull.
     pub fn answers_anonymous(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::identity::guard::failed_logins::Search;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::identity::provider::common::log_topic::LogTopic;
 use crate::identity::shared_verdicts::{Lookup, SharedAnswer};
+use crate::telemetry::{QuestionTrace, SpanError, SpanKind};
 
 /// The limit on a question under way, as a multiple of the provider's `timeout`. Each exchange with
 /// a server may take the whole `timeout`; the rest is for the steps before it, such as reserving a
@@ -201,6 +202,9 @@ impl Asking<'_> {
         if let Some(took) = took {
             let is_up = verdict != Verdict::Unavailable;
             self.shared.metrics.question_answered(&provider.name, verdict.as_str(), is_up, took);
+            if let Some(trace) = &question.trace {
+                trace_answer(trace, self.begun, provider, &verdict);
+            }
         }
         let timed_out = took.is_some_and(|took| took >= provider.timeout);
         provider.health.came_to(
@@ -242,6 +246,25 @@ impl Drop for Asking<'_> {
             let _ = self.sender.send(Some(answer));
         }
     }
+}
+
+/// Hands over the span of an answered question.
+fn trace_answer(
+    trace: &QuestionTrace,
+    begun: Instant,
+    provider: &ManagedProvider,
+    verdict: &Verdict,
+) {
+    let kind =
+        if provider.provider.asks_a_server() { SpanKind::Client } else { SpanKind::Internal };
+    let attributes = vec![
+        ("moorgate.provider", provider.name.clone().into()),
+        ("moorgate.provider.type", provider.type_name().into()),
+        ("moorgate.verdict", verdict.as_str().into()),
+    ];
+    let is_error = *verdict == Verdict::Unavailable;
+    let error = is_error.then(|| SpanError::Reason(verdict.as_str()));
+    trace.answered(begun, kind, attributes, error);
 }
 
 /// Asks the gate's own question, whose answer tells a provider that is down from callers that make
