@@ -49,13 +49,22 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves until the process ends. It serves during a drain too, so that operators can watch it.
+    /// Serves until the process ends. It serves during a drain too, so that operators can watch it,
+    /// unless the socket is shared with the process that replaces this one.
     ///
     /// # Errors
     /// Returns an error if the listener cannot be used.
-    pub async fn serve(self, listener: std::net::TcpListener) -> io::Result<()> {
+    pub async fn serve(self, listener: std::net::TcpListener, is_shared: bool) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
+        let mut draining = self.draining.clone();
+        tokio::select! {
+            never = self.accept(listener) => match never {},
+            Ok(_) = draining.wait_for(|draining| *draining), if is_shared => Ok(()),
+        }
+    }
+
+    async fn accept(self, listener: TcpListener) -> Infallible {
         loop {
             let Ok((socket, _)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;

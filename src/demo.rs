@@ -133,6 +133,7 @@ impl Demo {
                     )
                 })?,
             admin,
+            admin_is_shared: false,
         };
         let access_log = access_log(&loaded.config.log)?;
         let (address, admin) = (loaded.config.http.addr, loaded.config.admin.addr);
@@ -235,7 +236,7 @@ impl GateConfig<'_> {
     fn text(&self, stand_ins: &StandIns) -> String {
         let Self { comment, port, admin, folder } = self;
         let StandIns { registry, gitlab, introspection, issuer } = stand_ins;
-        // A JSON string is a YAML string, whatever the name of the folder.
+        // Each JSON string is a valid YAML string too, so any name of the folder is quoted right.
         let file = |name| json!(folder.join(name).display().to_string()).to_string();
         format!(
             "# {comment}

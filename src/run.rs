@@ -1,6 +1,7 @@
 //! The life of a gate: from a checked config to a running gate, its reloads, and its end.
 
 mod assemble;
+mod listeners;
 mod live;
 mod providers;
 mod reload;
@@ -8,7 +9,6 @@ mod service_manager;
 
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,13 +19,13 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
 use crate::gate::RuleBook;
-use crate::net::bind_error;
 use crate::record::{AccessLog, LogFormat, LogTarget, Target};
 use crate::replicas::Replicas;
-use crate::server::{ListenerHealth, Pulse, Server, Snapshot, bind};
+use crate::server::{ListenerHealth, Pulse, Server, Snapshot};
 use live::Drain;
 
 pub use assemble::{registry_origins, registry_tokens};
+pub use listeners::{Listeners, PassedSockets};
 pub use live::{Change, Live};
 pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
 pub use service_manager::ServiceManager;
@@ -33,40 +33,12 @@ pub use service_manager::ServiceManager;
 /// The longest time for which a gate that starts waits to hear from other replicas.
 const LONGEST_START: Duration = Duration::from_millis(1500);
 
-/// The sockets of a gate, bound before anything else, so that the program which starts the gate can
-/// know the ports.
-pub struct Listeners {
-    /// The sockets for clients, one for each worker, all on one port.
-    pub public: Vec<TcpListener>,
-    /// The socket for operators.
-    pub admin: TcpListener,
-}
-
 /// A running gate.
 pub struct Running {
     server: Server,
     live: Arc<Live>,
     draining: watch::Sender<bool>,
     ready: watch::Receiver<bool>,
-}
-
-impl Listeners {
-    /// Binds the addresses of the config.
-    ///
-    /// # Errors
-    /// If an address cannot be bound. The error names its key in the config.
-    pub fn bind(config: &Config) -> anyhow::Result<Self> {
-        let addr = config.http.addr;
-        let failed = |key, addr, error: &io::Error| {
-            let remedy = bind_error::remedy(addr, error);
-            anyhow::anyhow!("{key}: cannot listen on {addr} ({error}); {remedy}")
-        };
-        let public =
-            bind(addr, config.http.workers).map_err(|error| failed("http.addr", addr, &error))?;
-        let addr = config.admin.addr;
-        let admin = TcpListener::bind(addr).map_err(|error| failed("admin.addr", addr, &error))?;
-        Ok(Self { public, admin })
-    }
 }
 
 impl Running {
@@ -98,7 +70,7 @@ impl Running {
             process,
             replicas: live.replicas().cloned(),
         };
-        tokio::spawn(admin.serve(listeners.admin));
+        tokio::spawn(admin.serve(listeners.admin, listeners.admin_is_shared));
         let (limit, ready) = (live.connection_limit(), ready(live.replicas()));
         let server = Server::start(listeners.public, limit, &health, &snapshots, &ready)?;
         Ok(Self { server, live, draining, ready })

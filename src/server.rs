@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
@@ -133,6 +133,21 @@ fn refuse_to_share(addr: SocketAddr) -> io::Result<()> {
     let probe = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     probe.set_reuse_address(true)?;
     probe.bind(&addr.into())
+}
+
+/// Makes one listening socket usable for each worker. All workers then take connections from one
+/// queue, and so does any other process that has the socket.
+///
+/// All of them share the mark that accepts do not wait. A process that removes it makes the workers
+/// of all gates hang.
+///
+/// # Errors
+/// [`io::Error`] if the socket cannot be set up or duplicated.
+pub fn share(listener: TcpListener, workers: usize) -> io::Result<Vec<TcpListener>> {
+    listener.set_nonblocking(true)?;
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
+    let others: Vec<_> = (1..workers).map(|_| listener.try_clone()).collect::<io::Result<_>>()?;
+    Ok(std::iter::once(listener).chain(others).collect())
 }
 
 fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {

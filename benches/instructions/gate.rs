@@ -207,7 +207,7 @@ fn start_gate(config: &Path, log: Option<Target>) -> Running {
         Some(log) => AccessLog::to(LogFormat::Json, log),
         None => AccessLog::start(LogFormat::Json, None),
     };
-    let listeners = Listeners { public: Vec::new(), admin: listener() };
+    let listeners = Listeners { public: Vec::new(), admin: listener(), admin_is_shared: false };
     Running::start(loaded, listeners, access_log.unwrap()).unwrap()
 }
 

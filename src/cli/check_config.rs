@@ -18,9 +18,9 @@ pub const EXIT_BAD_CONFIG: u8 = 78;
 pub enum Extent {
     /// The configuration, and every file that it names.
     Files,
-    /// As [`Files`](Self::Files), but a file that is not there is only a warning.
+    /// The same as [`Files`](Self::Files); a file that is not there is only a warning.
     MissingFilesAllowed,
-    /// As [`Files`](Self::Files), and then every server that the configuration names.
+    /// The same as [`Files`](Self::Files), and every server that the configuration names.
     Online,
 }
 

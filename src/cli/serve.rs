@@ -11,8 +11,8 @@ use super::{environment, failed, logging};
 use crate::config::{self, FileVersion, LoadAttempt, Loaded};
 use crate::net::open_files::raise_limit;
 use crate::run::{
-    ConfigSource, Listeners, Reloader, Running, ServiceManager, SetLevel, WatchIntervals,
-    access_log,
+    ConfigSource, Listeners, PassedSockets, Reloader, Running, ServiceManager, SetLevel,
+    WatchIntervals, access_log,
 };
 
 /// Runs the gate of a config file until a signal ends it.
@@ -31,11 +31,15 @@ pub(super) fn serve(path: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let passed = match PassedSockets::from_environment() {
+        Ok(passed) => passed,
+        Err(error) => return failed(&error),
+    };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     match runtime
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(loaded, source, files, set_level)))
+        .and_then(|runtime| runtime.block_on(run(loaded, passed, source, files, set_level)))
     {
         Ok(code) => code,
         Err(error) => failed(&error),
@@ -44,6 +48,7 @@ pub(super) fn serve(path: &Path) -> ExitCode {
 
 async fn run(
     loaded: Loaded,
+    passed: PassedSockets,
     source: ConfigSource,
     files: Vec<FileVersion>,
     set_level: SetLevel,
@@ -52,7 +57,8 @@ async fn run(
     let hangup = signal(SignalKind::hangup())?;
     let config = &loaded.config;
     raise_limit(config.http.max_connections);
-    let listeners = Listeners::bind(config)?;
+    let from_systemd = passed.addresses();
+    let listeners = Listeners::open(config, passed)?;
     let access_log = access_log(&config.log)?;
     let (addr, admin) = (config.http.addr, config.admin.addr);
     let tls = config.http.tls.is_some();
@@ -64,6 +70,9 @@ async fn run(
     tokio::spawn(reloader.run(hangup));
     tokio::spawn(ServiceManager::tell_watchdog(running.pulse()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
+    if !from_systemd.is_empty() {
+        tracing::info!("systemd passed the sockets: {from_systemd:?}");
+    }
 
     let name = tokio::select! {
         name = signals.next() => name,

@@ -112,6 +112,15 @@ impl RedisFault {
                 "the server refuses the password",
                 "write a password that it accepts into the file of redis.password_file",
             ),
+            "DENIED" => (
+                "protected_mode",
+                "password_file",
+                "the server is in protected mode: without a password, it serves only its own \
+                 machine",
+                "give it a password (requirepass) and name a file with it in \
+                 redis.password_file; in a network where only gates reach it, start it with \
+                 --protected-mode no",
+            ),
             "NOPERM" => ("forbidden", "username", forbidden, allow),
             // Of a command within a script.
             "ERR" if detail.contains("can't run this command") => {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::cluster::Cluster;
 use super::connection::{Dialer, Failure, RedisConnection};
-use super::fault::RedisFault;
+use super::fault::{RedisFault, quoted};
 use super::script::RedisScript;
 use super::settings::{RedisAddress, RedisSettings, RedisShape};
 
@@ -98,9 +98,10 @@ impl Session {
                     return Err(RedisFault::garbage(&addresses(&self.settings.shape), what));
                 }
                 Err(Failure::Link(fault)) => return Err(fault),
-                Err(Failure::Question(_)) => {
-                    let what = "the server runs no script that writes and reads a key";
-                    return Err(RedisFault::garbage(&addresses(&self.settings.shape), what));
+                Err(Failure::Question(error)) => {
+                    let said = quoted(&error, &self.settings);
+                    let what = format!("a script that writes and reads a key fails: {said}");
+                    return Err(RedisFault::garbage(&addresses(&self.settings.shape), &what));
                 }
             }
         }

@@ -19,6 +19,8 @@ pub(super) enum Mode {
     Says(String),
     /// Answers this to everything.
     RefusesAll(String),
+    /// Answers this to the script with which the link tries whether the server works.
+    RefusesProbes(String),
     /// Reads, and answers nothing.
     Hangs,
     /// Closes the connection.
@@ -123,6 +125,7 @@ impl State {
                 Mode::Closes => return Ok(()),
                 Mode::Hangs => continue,
                 Mode::RefusesAll(text) => text,
+                Mode::RefusesProbes(text) if is_probe => text,
                 Mode::Says(text) if is_asked => text,
                 Mode::Endless(text) if is_asked => {
                     stream.write_all(b"+").await?;

@@ -228,6 +228,7 @@ async fn the_log_names_the_remedy_once_and_no_secret() {
         ("WRONGPASS", "the file of redis.password_file"),
         ("READONLY", "use redis.sentinel"),
         ("OOM", "raise its maxmemory"),
+        ("DENIED", "start it with --protected-mode no"),
     ] {
         linked.server.set(Mode::RefusesAll(format!("-{code} hunter2\r\n")));
         assert_eq!(linked.call().await, Err(RedisAway));
@@ -237,6 +238,16 @@ async fn the_log_names_the_remedy_once_and_no_secret() {
         let text = log.text();
         assert_eq!(text.matches(told).count(), 1, "{told} in {text}");
     }
+    linked.server.set(Mode::Closes);
+    assert_eq!(linked.call().await, Err(RedisAway));
+    linked.server.set(Mode::RefusesProbes("-STRANGE hunter2 in words of a server\r\n".to_owned()));
+    timeout(PATIENCE, async {
+        while !log.text().contains("reads a key fails: \"STRANGE\": … in words of a server") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{}", log.text()));
     let text = log.text();
     assert!(text.contains("the question `lease` cannot be used"), "{text}");
     assert_eq!(text.matches("Redis can be used").count(), 1, "{text}");

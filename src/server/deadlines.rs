@@ -11,9 +11,10 @@ use crate::body::Progress;
 use crate::net::monitored_io::IoStatus;
 
 /// The time that an idle HTTP/2 connection stays open after the beginning of a drain, or after its
-/// last stream has ended during a drain. A client from which the gate has read something within
-/// this time still reads its response.
-const DRAINING_GRACE: Duration = Duration::from_millis(500);
+/// last stream has ended during a drain. An HTTP/1.1 connection waits as long for its first
+/// request. A client from which the gate has read something within this time still reads its
+/// response.
+pub(super) const DRAINING_GRACE: Duration = Duration::from_millis(500);
 
 /// The time from the beginning of a drain during which each stream that ends restarts
 /// [`DRAINING_GRACE`]. The bound keeps a client that opens one stream after the other from holding
@@ -131,6 +132,11 @@ impl Deadlines {
     /// Records that the gate drains.
     pub(super) fn drain(&self) {
         self.draining.set(Some(Instant::now()));
+    }
+
+    /// HTTP/1.1: returns whether a drain leaves no time for a first request.
+    pub(super) fn drain_is_over(&self) -> bool {
+        self.draining.get().is_some_and(|since| since.elapsed() >= DRAINING_GRACE)
     }
 
     /// HTTP/2: records that the client sent GOAWAY.

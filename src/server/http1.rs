@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Worker;
 use super::ambiguity_scan::AmbiguityScan;
-use super::deadlines::Deadlines;
+use super::deadlines::{DRAINING_GRACE, Deadlines};
 use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
 use super::seen_phase::SeenPhase;
@@ -153,13 +153,22 @@ impl Http1Connection<'_> {
                 // Polled first, so that a request that arrived meanwhile is not begun during the
                 // drain.
                 drain_begins = phase.changes() => if self.told(drain_begins) {
-                    return Rested::Ended;
+                    // A client whose connection was accepted just before the drain sends its first
+                    // request without knowing of it.
+                    if self.state.has_begun() {
+                        return Rested::Ended;
+                    }
+                    let check = timer.deadline().min(Instant::now() + DRAINING_GRACE);
+                    timer.as_mut().reset(check);
                 },
                 begins = poll_fn(|cx| stream.poll_ahead(cx)) => return match begins {
                     Ok(true) => Rested::RequestBegins,
                     Ok(false) | Err(_) => Rested::Ended,
                 },
                 () = &mut timer => match self.deadlines.check(false) {
+                    _ if !self.state.has_begun() && self.deadlines.drain_is_over() => {
+                        return Rested::Ended;
+                    }
                     Some(next) => timer.as_mut().reset(next.into()),
                     None => return Rested::DeadlinePassed,
                 },

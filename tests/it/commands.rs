@@ -9,6 +9,7 @@ mod secrets;
 mod service_manager;
 mod shell_files;
 mod signals;
+mod socket_activation;
 mod start;
 
 use std::io::Write;

@@ -116,6 +116,7 @@ impl TestGate {
         let listeners = Listeners {
             public: bind(loaded.config.http.addr, setup.workers.unwrap_or(2)).unwrap(),
             admin: listener(),
+            admin_is_shared: false,
         };
         let (address, admin) =
             (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());

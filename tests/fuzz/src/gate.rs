@@ -148,7 +148,7 @@ fn address_of(sent: &[u8]) -> Ipv4Addr {
 fn start(config: &Path) -> Running {
     let loaded = load(config, []).unwrap_or_else(|problems| panic!("{problems}"));
     let admin = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let listeners = Listeners { public: Vec::new(), admin };
+    let listeners = Listeners { public: Vec::new(), admin, admin_is_shared: false };
     let access_log = AccessLog::to(LogFormat::Json, std::io::sink()).expect("a log");
     Running::start(loaded, listeners, access_log).expect("a gate")
 }

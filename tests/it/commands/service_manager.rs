@@ -1,19 +1,20 @@
 //! What the gate tells the service manager that started it (sd_notify(3)).
 
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{HTPASSWD, Served, free, moorgate};
 use crate::harness::PATIENCE;
 
 /// A service manager that listens on a socket in a folder.
-struct Manager {
+pub(super) struct Manager {
     socket: UnixDatagram,
     folder: tempfile::TempDir,
 }
 
 impl Manager {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -22,12 +23,17 @@ impl Manager {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = moorgate(arguments);
-        command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+        command.env("NOTIFY_SOCKET", self.address());
         command
     }
 
+    /// Returns the value of `NOTIFY_SOCKET` for a gate of this service manager.
+    pub(super) fn address(&self) -> PathBuf {
+        self.folder.path().join("notify")
+    }
+
     /// Returns the lines of the next message.
-    fn told(&self) -> Vec<String> {
+    pub(super) fn told(&self) -> Vec<String> {
         let mut buffer = [0; 512];
         let length = self.socket.recv(&mut buffer).unwrap();
         std::str::from_utf8(&buffer[..length]).unwrap().lines().map(str::to_owned).collect()

@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 
 use super::deadlines_http2::{PREFACE, SETTINGS, half_headers, headers};
 use crate::harness::{
-    READ_WRITE, Reply, Setup, TestGate, ask_admin, exchange, read_reply, read_to_close, request,
+    READ_WRITE, Reply, Setup, TestGate, ask_admin, connect_tls, exchange, read_reply,
+    read_to_close, request,
 };
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, only, open_request, soon};
@@ -136,6 +137,42 @@ async fn drain_timeout_cuts_off_a_body_that_does_not_end() {
         let line = soon(log.wait(1)).await.remove(0);
         assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"drain_timeout".into()));
         drop((client, stream, driver));
+    }
+}
+
+/// A client whose connection was accepted just before the drain cannot know of it. Its first
+/// request is answered, also if the TLS handshake comes only then.
+#[tokio::test]
+async fn the_first_request_on_an_accepted_connection_is_answered_during_a_drain() {
+    let ping = open_request("GET", "/v2/", "", "");
+    for tls in [false, true] {
+        let setup = Setup { tls, workers: Some(1), ..Setup::default() };
+        let gate = TestGate::start(setup).await;
+        let (address, certificate) = (gate.address, gate.certificate.clone());
+        let connect = async || TcpStream::connect(address).await.unwrap();
+        let secure = async |socket| connect_tls(socket, &certificate, &[b"http/1.1"]).await;
+        let mut silent = connect().await;
+        // The worker accepts one connection after the other.
+        let mut resting = connect().await;
+        let draining = if tls {
+            let mut resting = secure(resting).await;
+            assert_eq!(exchange(&mut resting, ping.clone()).await.status, 200);
+            let draining = tokio::spawn(gate.running.drain());
+            assert_eq!(read_to_close(&mut resting).await, "");
+            draining
+        } else {
+            assert_eq!(exchange(&mut resting, ping.clone()).await.status, 200);
+            let draining = tokio::spawn(gate.running.drain());
+            assert_eq!(read_to_close(&mut resting).await, "");
+            draining
+        };
+        let answer = if tls {
+            exchange(&mut secure(silent).await, ping.clone()).await
+        } else {
+            exchange(&mut silent, ping.clone()).await
+        };
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{tls}");
+        assert_eq!(soon(draining).await.unwrap(), 0);
     }
 }
 
