@@ -158,6 +158,9 @@ impl Upstream {
             } else {
                 UpstreamFault::Unreachable
             };
+            if to.is_none() {
+                self.settings.health.because(fault, error.to_string());
+            }
             self.log_fault(
                 request_id,
                 fault,
@@ -232,6 +235,9 @@ impl Upstream {
             ExchangeFailure::NoAnswer(error) => {
                 let invalid = error.is_parse() || is_invalid_data(&error);
                 let fault = if invalid { UpstreamFault::Invalid } else { UpstreamFault::NoAnswer };
+                if outbound.to.is_none() {
+                    self.settings.health.because(fault, error.to_string());
+                }
                 log(fault, format_args!("{server} gave no answer: {error}"))
             }
         }

@@ -177,6 +177,13 @@ impl Asking<'_> {
         let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
         let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
         let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;
+        let why = match &answered {
+            Ok((Verdict::Unavailable | Verdict::NotNow(..), _)) => {
+                provider.provider.fault_since(self.begun)
+            }
+            Ok(_) => None,
+            Err(_) => Some(format!("no answer within {:?}", provider.timeout)),
+        };
         let (verdict, more) = answered.unwrap_or_else(|_| {
             if let Some(left_out) = provider.log_line(LogTopic::NoAnswer) {
                 tracing::warn!(
@@ -214,6 +221,9 @@ impl Asking<'_> {
             timed_out,
             SystemTime::now(),
         );
+        if let Some(why) = why {
+            provider.health.because(why);
+        }
         // Recorded before the verdict is published, so that it counts even if no caller waits for
         // it.
         if let Some(search) = &self.search {

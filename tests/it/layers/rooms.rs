@@ -105,6 +105,7 @@ pub(super) const ROOMS: &[Room] = &[
             "identity/model",
             "registry",
             "strict_json",
+            "terminal",
         ],
         must_not_use: &["moka"],
     },
