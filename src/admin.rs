@@ -33,8 +33,8 @@ pub use collect::{LastReload, Process};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of the answer for any other path.
-const NOT_FOUND: &str = "not found; this listener serves /, /status.json, /livez, /healthz, \
-                         /readyz, /metrics and POST /revoke\n";
+const NOT_FOUND: &str = "not found; this listener serves /, /status.json, /runbook, /livez, \
+                         /healthz, /readyz, /metrics and POST /revoke\n";
 
 /// The state that the admin endpoints show.
 #[derive(Clone)]
@@ -98,7 +98,10 @@ impl Admin {
             "/readyz" => text(StatusCode::OK, "ok\n"),
             "/metrics" => self.metrics(metrics_format::preferred(headers)),
             "/status.json" => self.status_json(),
-            "/" => self.page(),
+            "/" => html(page::render(&self.status())),
+            "/runbook" => html(page::runbook::render()),
+            "/status.css" => typed("text/css; charset=utf-8", page::STYLE),
+            "/status.js" => typed("text/javascript; charset=utf-8", page::SCRIPT),
             _ => text(StatusCode::NOT_FOUND, NOT_FOUND),
         }
     }
@@ -125,21 +128,24 @@ impl Admin {
             );
         };
         body.push('\n');
-        let mut response = text(StatusCode::OK, body);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        typed("application/json", body)
     }
+}
 
-    fn page(&self) -> Response<Full<Bytes>> {
-        let mut response = text(StatusCode::OK, page::render(&self.status()));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        response
-    }
+/// Creates the answer with a page for a browser.
+fn html(page: String) -> Response<Full<Bytes>> {
+    let mut response = typed("text/html; charset=utf-8", page);
+    let headers = response.headers_mut();
+    let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 /// Creates a 405 answer with `Allow` (RFC 9110, 15.5.6).

@@ -27,6 +27,7 @@ use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{DeniedRequest, Responder};
+use crate::telemetry::Tracer;
 use crate::token_service::{self, TokenService};
 use crate::upstream::{ClientInfo, Upstream};
 use parse::{expect_no_body, parse};
@@ -46,6 +47,8 @@ pub struct Gate {
     pub(crate) responder: Responder,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) audit: Arc<AuditLog>,
+    /// `None` without telemetry: the client's `traceparent` then goes to the registry.
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 /// State of a request to the registry that is not part of its record.
@@ -229,6 +232,7 @@ impl Gate {
         }
         let shown_nothing = anonymous && presented.token_scope.is_none();
         let decided = self.decide(wanted, presented, client, record).await;
+        record.stage_ends(&decided);
         let (decision, question) = decided.map_err(|denial| match denial {
             // A caller that presented nothing is always asked for a credential, for every reason of
             // a refusal, so that it does not learn what exists here.
@@ -284,7 +288,7 @@ async fn look_up(
     let answers = match &look_ups[..] {
         [] => Vec::new(),
         // Boxed because it is rare, and would enlarge the future of every request.
-        look_ups => Box::pin(upstream.look_up(look_ups, client, record.request_id())).await?,
+        look_ups => Box::pin(upstream.look_up(look_ups, client, record)).await?,
     };
     decision.permit(&answers)
 }

@@ -15,7 +15,7 @@
 //! | authorise | [`policy`] | Only a [`Permit`](policy::Permit) lets a request go on. |
 //! | forward | [`upstream`], [`body`] | A new request is rendered; bodies stream. |
 //! | respond | [`denial`], [`respond`] | A denial is a value until it becomes a response. |
-//! | record | [`record`], [`metrics`] | Log line and counters are written after the last byte. |
+//! | record | [`record`], [`metrics`], [`telemetry`] | They are written after the last byte. |
 //!
 //! The modules that decide ([`registry`], [`policy`], [`denial`], [`framing`], the header rules)
 //! are pure: they use no sockets, no clock and no config. `tests/it/layers.rs` lists which module
@@ -76,6 +76,7 @@ pub mod run;
 pub mod sealing;
 pub mod server;
 pub mod strict_json;
+pub mod telemetry;
 pub(crate) mod terminal;
 pub mod token_service;
 pub mod upstream;

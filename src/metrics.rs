@@ -30,7 +30,7 @@ use process::ProcessMetrics;
 use replicas::ReplicaMetrics;
 #[cfg(test)]
 pub(crate) use start::{CACHE_RESULTS, VERDICTS};
-use tally::{RequestSeconds, Tallies};
+use tally::{EndedSoFar, RequestSeconds, Tallies};
 
 /// All metrics of the gate.
 pub struct Metrics {
@@ -54,6 +54,7 @@ pub struct Metrics {
     upstream_duration: Family<OperationLabels, Histogram>,
     replicas: ReplicaMetrics,
     tallies: Tallies,
+    ended: EndedSoFar,
     config: ConfigMetrics,
 }
 
@@ -141,6 +142,7 @@ impl Metrics {
             upstream_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             replicas: ReplicaMetrics::new(registry),
             tallies: Tallies::default(),
+            ended: EndedSoFar::default(),
             config: ConfigMetrics::new(registry),
             registry: Registry::default(),
         };
@@ -235,6 +237,7 @@ impl Metrics {
     fn settle(&self) {
         for tally in self.tallies.take() {
             for (labels, count) in tally.requests {
+                self.ended.add(labels.code, count);
                 self.http_requests.get_or_create(&labels).inc_by(count);
             }
             for (labels, count) in tally.decisions {
@@ -317,6 +320,13 @@ impl Metrics {
     pub(crate) fn cache_requests(&self, result: &'static str) -> u64 {
         self.settle();
         self.cache_requests.get(&CacheLabels { result }).map_or(0, |counter| counter.get())
+    }
+
+    /// Returns the numbers of ended requests since the start: all, and those with a status of 500
+    /// or more.
+    pub(crate) fn requests_so_far(&self) -> (u64, u64) {
+        self.settle();
+        self.ended.get()
     }
 
     /// Counts one request that a limit refused.

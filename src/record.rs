@@ -8,6 +8,7 @@ mod line_fields;
 mod line_writer;
 mod log_health;
 mod outcome;
+mod request_span;
 #[cfg(test)]
 mod test_disk;
 
@@ -38,6 +39,7 @@ use crate::metrics::{BodyBytes, DecisionLabels, EndedRequest, FAILURE_BUDGET, Me
 use crate::net::client_address::client_network;
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
 use crate::request_id::RequestId;
+use crate::telemetry::RequestTrace;
 use crate::terminal::printable;
 
 /// The shortest time between two log lines about the same caller or address that exceeds a limit.
@@ -99,6 +101,8 @@ pub struct Record {
     /// The place of an upload. It is freed together with the record, however the request ends.
     _upload: Option<UploadPlace>,
     outcome: Outcome,
+    /// The trace of the request; `None` without telemetry.
+    trace: Option<RequestTrace>,
 }
 
 impl Record {
@@ -133,6 +137,7 @@ impl Record {
             pull: None,
             _upload: None,
             outcome: Outcome::Undecided,
+            trace: None,
         }
     }
 
@@ -175,6 +180,9 @@ impl Record {
     /// Sets the result of the verdict cache for the main question.
     pub fn set_cache_use(&mut self, cache: CacheUse) {
         self.cache = cache;
+        if let Some(trace) = &self.trace {
+            trace.note("moorgate.cache", cache.as_str());
+        }
         self.recorder.metrics.cache_used(cache.as_str());
     }
 
@@ -369,6 +377,7 @@ impl Drop for Record {
             auth_decision: self.auth_decision(),
         });
         self.recorder.access_log.write(self, took);
+        self.trace_ends();
     }
 }
 

@@ -28,7 +28,7 @@ mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use redis::FromRedisValue;
 use tokio::runtime::Handle;
@@ -63,6 +63,17 @@ pub struct RedisLink {
     runtime: Handle,
     metrics: Arc<Metrics>,
     log: LogThrottle,
+    seen: Mutex<RedisSeen>,
+}
+
+/// The state of the link as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisSeen {
+    pub is_up: bool,
+    /// The time since which it is so.
+    pub since: SystemTime,
+    /// The last time at which Redis could not be used, and why.
+    pub failed: Option<(SystemTime, RedisFault)>,
 }
 
 /// Redis has not answered, or not in a way that can be used. The gate goes on alone.
@@ -87,6 +98,7 @@ impl RedisLink {
             runtime: runtime.clone(),
             metrics,
             log: LogThrottle::default(),
+            seen: Mutex::new(RedisSeen { is_up: false, since: SystemTime::now(), failed: None }),
         });
         runtime.spawn(keeper::supervise(Arc::downgrade(&link), link.wake.clone()));
         link
@@ -113,6 +125,11 @@ impl RedisLink {
     /// Returns whether the link is up.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// Returns the state of the link for operators.
+    pub fn seen(&self) -> RedisSeen {
+        lock(&self.seen).clone()
     }
 
     /// Returns a receiver that always knows whether the link is up.
@@ -209,7 +226,7 @@ impl RedisLink {
         *present = None;
         self.tell(false);
         drop(present);
-        self.log_down(fault);
+        self.failed_with(fault);
         self.wake.notify_one();
     }
 
@@ -226,6 +243,10 @@ impl RedisLink {
         self.up.store(up, Ordering::Relaxed);
         self.metrics.redis_up(up);
         self.told.send_if_modified(|told| std::mem::replace(told, up) != up);
+        let mut seen = lock(&self.seen);
+        if seen.is_up != up {
+            (seen.is_up, seen.since) = (up, SystemTime::now());
+        }
     }
 
     fn was_answered(&self) {
@@ -241,6 +262,11 @@ impl RedisLink {
 
     fn dialer(&self, settings: Arc<RedisSettings>) -> Result<Dialer, RedisFault> {
         Dialer::new(settings, self.runtime.clone(), self.wake.clone())
+    }
+
+    fn failed_with(&self, fault: &RedisFault) {
+        lock(&self.seen).failed = Some((SystemTime::now(), fault.clone()));
+        self.log_down(fault);
     }
 
     fn log_down(&self, fault: &RedisFault) {

@@ -23,7 +23,7 @@ use crate::identity::model::revocation::Revoked;
 use crate::identity::shared_verdicts::SharedVerdicts;
 use crate::limits::Accounts;
 use crate::limits::exchange::LeaseExchange;
-use crate::redis_link::{RedisLink, RedisScript};
+use crate::redis_link::{RedisLink, RedisScript, RedisSeen};
 use crate::sealing::TokenKeys;
 use message::{Beat, Message, ReplicaId, RevocationMessage};
 use view::View;
@@ -78,8 +78,8 @@ pub struct ReplicaSeen {
 /// The state of the replicas as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicasSeen {
-    /// `true` if Redis answers.
-    pub is_up: bool,
+    /// The state of Redis.
+    pub redis: RedisSeen,
     /// The replicas, this one included.
     pub replicas: Vec<ReplicaSeen>,
     /// The number of revocations that the others have not been told yet.
@@ -189,7 +189,7 @@ impl Replicas {
         };
         let others = view.others(Instant::now()).map(seen);
         ReplicasSeen {
-            is_up: self.shared.link.is_up(),
+            redis: self.shared.link.seen(),
             replicas: [me].into_iter().chain(others).collect(),
             waiting: view.journal().waiting(),
         }

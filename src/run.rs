@@ -6,6 +6,7 @@ mod live;
 mod providers;
 mod reload;
 mod service_manager;
+mod telemetry;
 
 use std::fs::File;
 use std::io;
@@ -98,9 +99,9 @@ impl Running {
     }
 
     /// Continues for `http.drain_delay` with `/readyz` at 503, while responses ask clients to
-    /// leave. Then takes no new connections and
-    /// lets requests under way end, for as long as the config allows. Returns the number of
-    /// connections that had to be cut off.
+    /// leave. Then takes no new connections and lets requests under way end, for as long as the
+    /// config allows, and sends their spans. Returns the number of connections that had to be cut
+    /// off.
     pub async fn drain(self) -> usize {
         let Drain { delay, timeout } = self.live.drain();
         self.draining.send_replace(true);
@@ -110,6 +111,7 @@ impl Running {
         if let Some(replicas) = self.live.replicas() {
             replicas.leave().await;
         }
+        self.live.flush_traces().await;
         cut_off
     }
 }
@@ -134,6 +136,7 @@ fn ready(replicas: Option<&Arc<Replicas>>) -> watch::Receiver<bool> {
 pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
     loaded.config.log.audit = None;
     loaded.config.redis = None;
+    loaded.config.telemetry = None;
     let access_log = AccessLog::start(LogFormat::Json, None)?;
     let snapshot = Live::new(loaded, access_log)?.snapshots().borrow().clone();
     Ok(snapshot)

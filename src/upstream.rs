@@ -47,7 +47,6 @@ use crate::log_throttle::LogThrottle;
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
-use crate::request_id::RequestId;
 use crate::terminal::printable;
 use check_response::{check_response, is_redirect};
 use elsewhere::KnownServers;
@@ -184,6 +183,7 @@ impl Upstream {
         let mut outbound =
             OutboundRequest::to_registry(wanted, grant, &head.headers, record.request_id());
         outbound.caller = record.principal().filter(|principal| !principal.is_anonymous());
+        outbound.trace = record.trace();
         if let Some(sealed) = &sealed {
             (outbound.to, outbound.target) = (sealed.server.as_deref(), Some(&*sealed.target));
         }
@@ -264,15 +264,16 @@ impl Upstream {
         &self,
         look_ups: &[TagLookUp],
         client: &ClientInfo<'_>,
-        request_id: &RequestId,
+        record: &Record,
     ) -> Result<Vec<StatusCode>, Denial> {
+        let request_id = record.request_id();
         let is_known = |status| {
             matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) || is_redirect(status)
         };
         let mut answers = Vec::with_capacity(look_ups.len());
         for look_up in look_ups {
             let begun = Instant::now();
-            let status = self.status(look_up, client.address, request_id).await;
+            let status = self.status(look_up, client.address, record).await;
             let (health, work, now) = (&self.settings.health, Work::TagLookUp, SystemTime::now());
             let fault = match status {
                 Ok(status) if is_known(status) => {
@@ -301,7 +302,7 @@ impl Upstream {
         &self,
         look_up: &TagLookUp,
         address: IpAddr,
-        request_id: &RequestId,
+        record: &Record,
     ) -> Result<StatusCode, UpstreamFault> {
         // Nothing of the client's request is used. Its body has not begun, and its headers could
         // change the answer: a registry answers 404 for a manifest of a type that is not accepted.
@@ -311,8 +312,9 @@ impl Upstream {
             look_up.request(),
             look_up.upstream_token(),
             &headers,
-            request_id,
+            record.request_id(),
         );
+        let outbound = OutboundRequest { trace: record.trace(), ..outbound };
         let (response, mut exchange) = match self.ask(&outbound, address).await {
             Ok(answer) => answer,
             // The registry has no such repository, or does not show it.

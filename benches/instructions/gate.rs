@@ -64,6 +64,11 @@ enum Count {
 impl Warm {
     /// Starts a gate and sends requests until one takes as many instructions as every later one.
     pub fn start(protocol: Protocol, replica: Replica) -> Self {
+        Self::start_with(protocol, replica, "")
+    }
+
+    /// Starts a gate with more sections in its config.
+    pub fn start_with(protocol: Protocol, replica: Replica, sections: &str) -> Self {
         let registry = Registry::start();
         let redis = (replica == Replica::OfTwo).then(|| RedisServer::start(&[]));
         let folder = tempfile::tempdir().unwrap();
@@ -78,6 +83,8 @@ impl Warm {
             let introspection = Introspection::start(listener()).unwrap();
             let port = redis.as_ref().map(|redis| redis.port);
             let path = write_config(folder.path(), registry.address(), &introspection.url(), port);
+            let config = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, config + sections).unwrap();
             let running = start_gate(&path, Some(target));
             let others = redis.map(|redis| (start_gate(&path, None), redis));
             (introspection, running, others)

@@ -8,13 +8,13 @@ use super::Admin;
 use super::status::{
     CacheStatus, CertificateStatus, ConnectionStatus, FaultStatus, LastAnswer, LastError,
     LimitStatus, ListenerTrouble, LogStatus, LogsStatus, ProviderStatus, ProviderTrouble,
-    ReloadStatus, ReplicaStatus, Status, UpstreamStatus,
+    RedisError, RedisStatus, ReloadStatus, ReplicaStatus, RequestsStatus, Status, UpstreamStatus,
 };
 use crate::identity::authenticator::{self, CacheUse};
 use crate::metrics::Metrics;
 use crate::recent::is_recent;
 use crate::record::{AuditLog, LogSeen, Recorder};
-use crate::replicas::ReplicaSeen;
+use crate::replicas::{ReplicaSeen, ReplicasSeen};
 use crate::server::{ConnectionLimit, ListenerHealth};
 use crate::upstream::{OpenFault, UpstreamSettings};
 
@@ -57,6 +57,7 @@ impl Admin {
         let seen = self.replicas.as_ref().map(|replicas| replicas.seen());
         let status = Status {
             trouble: Vec::new(),
+            problems: Vec::new(),
             version: env!("CARGO_PKG_VERSION"),
             now: time(now),
             started: time(self.process.started),
@@ -65,6 +66,7 @@ impl Admin {
             certificate,
             workers: self.process.workers,
             connections,
+            requests: requests(metrics),
             listener: listener(&self.process.listener_health, now),
             upstream: upstream(&snapshot.upstream, now),
             providers: gate.identity.providers().iter().map(|it| provider(it, now)).collect(),
@@ -74,7 +76,7 @@ impl Admin {
                 .map(|(name, limited)| LimitStatus { name, limited })
                 .collect(),
             logs: logs(&gate.recorder, &gate.audit, now),
-            redis_away: seen.as_ref().filter(|seen| !seen.is_up).map(|seen| seen.waiting),
+            redis: seen.as_ref().map(redis),
             replicas: seen.map(|seen| seen.replicas.into_iter().map(replica).collect()),
             last_reload: self.last_reload.borrow().as_deref().map(reload),
         };
@@ -93,6 +95,8 @@ fn listener(health: &ListenerHealth, now: SystemTime) -> ListenerTrouble {
 
 fn upstream(settings: &UpstreamSettings, now: SystemTime) -> UpstreamStatus {
     let seen = settings.health.seen(now);
+    let why = seen.why.as_ref();
+    let detail = |fault| Some(why.filter(|(of, _)| *of == fault)?.1.clone());
     UpstreamStatus {
         address: settings.url.clone(),
         up: seen.up,
@@ -102,16 +106,19 @@ fn upstream(settings: &UpstreamSettings, now: SystemTime) -> UpstreamStatus {
             at: time(at),
             reason: fault.as_str(),
             message: fault.message(),
+            detail: detail(fault),
         }),
-        faults: seen.open.into_iter().map(fault).collect(),
+        faults: seen.open.into_iter().map(|open| self::fault(open, detail(open.fault))).collect(),
     }
 }
 
-fn fault(open: OpenFault) -> FaultStatus {
+fn fault(open: OpenFault, detail: Option<String>) -> FaultStatus {
     FaultStatus {
+        id: format!("{} {}", open.work.as_str(), open.fault.as_str()),
         operation: open.work.as_str(),
         reason: open.fault.as_str(),
         message: open.fault.message(),
+        detail,
         requests: open.count,
         first: time(open.first),
         last: time(open.last),
@@ -120,9 +127,10 @@ fn fault(open: OpenFault) -> FaultStatus {
 }
 
 fn logs(recorder: &Recorder, audit: &AuditLog, now: SystemTime) -> LogsStatus {
-    let log = |LogSeen { failing, lost }: LogSeen, lines_lost| LogStatus {
+    let log = |LogSeen { failing, lost, since }: LogSeen, lines_lost| LogStatus {
         failing,
         lines_lost,
+        since: since.map(time),
         is_recent: lost.as_ref().is_some_and(|(at, _)| is_recent(*at, now)),
         last_lost: lost.map(|(at, why)| (time(at), why)),
     };
@@ -146,14 +154,18 @@ fn provider(provider: &authenticator::ManagedProvider, now: SystemTime) -> Provi
             at: time(at),
             reason: trouble.as_str(),
             message: trouble.message().to_owned(),
+            detail: seen.why.clone(),
         }),
         troubles: seen
             .troubles()
             .into_iter()
-            .map(|(trouble, questions, last)| ProviderTrouble {
-                message: trouble.message(),
-                questions,
-                last: time(last),
+            .map(|open| ProviderTrouble {
+                message: open.trouble.message(),
+                reason: open.trouble.as_str(),
+                questions: open.count,
+                first: time(open.first),
+                last: time(open.last),
+                remedy: open.trouble.remedy(),
             })
             .collect(),
         budget_spent_until: seen.budget_spent_until.map(time),
@@ -170,6 +182,25 @@ fn cache(metrics: &Metrics, entries: u64) -> CacheStatus {
     #[allow(clippy::cast_precision_loss)]
     let hit_rate = (lookups > 0).then(|| (hits as f64 / lookups as f64 * 1000.0).round() / 1000.0);
     CacheStatus { entries, lookups, hits, hit_rate }
+}
+
+fn requests(metrics: &Metrics) -> RequestsStatus {
+    let (ended, server_errors) = metrics.requests_so_far();
+    RequestsStatus { ended, server_errors }
+}
+
+fn redis(seen: &ReplicasSeen) -> RedisStatus {
+    let last_error = seen.redis.failed.as_ref().map(|(at, fault)| RedisError {
+        at: time(*at),
+        message: fault.what.clone(),
+        remedy: fault.remedy.clone(),
+    });
+    RedisStatus {
+        up: seen.redis.is_up,
+        since: time(seen.redis.since),
+        last_error,
+        waiting_revocations: seen.waiting,
+    }
 }
 
 fn replica(seen: ReplicaSeen) -> ReplicaStatus {

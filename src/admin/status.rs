@@ -1,6 +1,6 @@
 //! The status of the gate: the value that `/status.json` and the page show. It contains no data of
 //! a request, a user or a repository, and no secret. Names and addresses come from the config;
-//! everything else is numbers and words of closed lists.
+//! everything else is numbers, words of closed lists, and errors of the system or of a connection.
 //!
 //! This module performs no I/O. [`collect`](super::collect) fills the value in, and
 //! [`trouble`](super::trouble) derives the problems from it.
@@ -16,6 +16,8 @@ pub(super) const CERTIFICATE_ENDS_SOON: i64 = 14;
 pub(super) struct Status {
     /// The problems, as sentences. Empty if there are none.
     pub trouble: Vec<String>,
+    /// The same problems with their parts, in the same order.
+    pub problems: Vec<KnownProblem>,
     pub version: &'static str,
     pub now: String,
     pub started: String,
@@ -26,6 +28,7 @@ pub(super) struct Status {
     pub certificate: Option<CertificateStatus>,
     pub workers: usize,
     pub connections: ConnectionStatus,
+    pub requests: RequestsStatus,
     #[serde(skip)]
     pub listener: ListenerTrouble,
     pub upstream: UpstreamStatus,
@@ -37,11 +40,68 @@ pub(super) struct Status {
     pub logs: LogsStatus,
     /// The replicas of the gate, this one first. Null without `redis`.
     pub replicas: Option<Vec<ReplicaStatus>>,
-    /// The number of revocations that wait for Redis, if it is away.
-    #[serde(skip)]
-    pub redis_away: Option<usize>,
+    /// The Redis that the replicas share. Null without `redis`.
+    pub redis: Option<RedisStatus>,
     /// The last reload attempt. Null if there was none since the start.
     pub last_reload: Option<ReloadStatus>,
+}
+
+/// A known problem.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct KnownProblem {
+    /// A name that the problem keeps while it goes on.
+    pub id: String,
+    /// The event, as a sentence without its full stop.
+    pub what: String,
+    /// The error as the gate met it.
+    pub error: Option<String>,
+    /// The number of failures.
+    pub count: Option<Count>,
+    pub since: Option<String>,
+    pub last: Option<String>,
+    pub until: Option<String>,
+    /// The remedy for the operator, as sentences.
+    pub remedy: String,
+    /// The id of the section of the runbook.
+    pub runbook: &'static str,
+}
+
+/// A number of failures.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Count {
+    /// The name of the count, in plain words.
+    pub of: &'static str,
+    pub number: u64,
+    /// The operations that failed, separated by commas. Null if only one kind is counted.
+    pub operations: Option<String>,
+}
+
+/// The requests that have ended, since the start.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RequestsStatus {
+    pub ended: u64,
+    /// Those with a status of 500 or more.
+    pub server_errors: u64,
+}
+
+/// The Redis that the replicas share.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RedisStatus {
+    pub up: bool,
+    /// The time since which it is so.
+    pub since: String,
+    pub last_error: Option<RedisError>,
+    /// The number of revocations that the other replicas have not been told yet.
+    pub waiting_revocations: usize,
+}
+
+/// The last reason for which Redis could not be used.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RedisError {
+    pub at: String,
+    pub message: String,
+    /// The remedy for the operator.
+    pub remedy: String,
 }
 
 /// The certificate that new connections get.
@@ -75,8 +135,10 @@ pub(super) struct UpstreamStatus {
 }
 
 /// A fault of the registry that may go on: no request of this operation has succeeded since.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct FaultStatus {
+    /// A name that the fault keeps while it goes on.
+    pub id: String,
     /// The operation as in the access log, or `tag_lookup` for the gate's own question whether a
     /// tag exists.
     pub operation: &'static str,
@@ -84,6 +146,8 @@ pub(super) struct FaultStatus {
     pub reason: &'static str,
     /// The reason in plain words.
     pub message: String,
+    /// The error as the gate met it, if it says more.
+    pub detail: Option<String>,
     /// The number of requests that met it.
     pub requests: u64,
     pub first: String,
@@ -104,7 +168,7 @@ pub(super) struct ListenerTrouble {
 }
 
 /// A provider, which verifies credentials.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct ProviderStatus {
     pub name: String,
     #[serde(rename = "type")]
@@ -130,26 +194,33 @@ pub(super) struct ProviderStatus {
 pub(super) struct ProviderTrouble {
     /// The failure as a predicate that follows the name of the provider.
     pub message: &'static str,
+    /// A word of a closed list.
+    pub reason: &'static str,
     /// The number of questions that met it.
     pub questions: u64,
+    pub first: String,
     pub last: String,
+    /// The remedy for the operator, as sentences.
+    pub remedy: &'static str,
 }
 
 /// The last usable answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct LastAnswer {
     pub at: String,
     pub latency_ms: f64,
 }
 
 /// The last error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct LastError {
     pub at: String,
     /// A word of a closed list.
     pub reason: &'static str,
     /// The reason in plain words.
     pub message: String,
+    /// The error as the gate met it, if it says more.
+    pub detail: Option<String>,
 }
 
 /// The state of the verdict cache.
@@ -166,7 +237,7 @@ pub(super) struct CacheStatus {
 }
 
 /// A limit, by its name in the config and in `limited_total`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct LimitStatus {
     pub name: &'static str,
     pub limited: u64,
@@ -186,6 +257,9 @@ pub(super) struct LogStatus {
     pub failing: bool,
     /// The number of lines that were not written, since the start.
     pub lines_lost: u64,
+    /// The time since which no line could be written.
+    #[serde(skip)]
+    pub since: Option<String>,
     /// The time of the last lost line, and why it was lost.
     #[serde(skip)]
     pub last_lost: Option<(String, String)>,
@@ -195,7 +269,7 @@ pub(super) struct LogStatus {
 }
 
 /// A replica of the gate.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct ReplicaStatus {
     /// The id, which is new with each start.
     pub id: String,

@@ -1,161 +1,334 @@
-//! The known problems as sentences: what happens, and what the operator should do.
+//! The known problems: what happens, the error, since when, and what the operator should do.
 
 use super::status::{
-    CERTIFICATE_ENDS_SOON, CertificateStatus, FaultStatus, ListenerTrouble, LogsStatus,
-    ProviderStatus, ReloadStatus, Status, UpstreamStatus,
+    CERTIFICATE_ENDS_SOON, CertificateStatus, Count, FaultStatus, KnownProblem, ListenerTrouble,
+    LogsStatus, ProviderStatus, RedisStatus, ReloadStatus, Status, UpstreamStatus,
 };
 
 impl Status {
-    /// Fills in `trouble`, the most serious problem first.
+    /// Fills in `problems` and `trouble`, the most serious problem first.
     #[must_use]
     pub(super) fn with_trouble(mut self) -> Self {
-        let mut trouble = Vec::new();
+        let mut problems = Vec::new();
         if self.draining {
-            let open = self.connections.open;
-            trouble.push(format!(
-                "The gate is draining: requests in progress may finish; open connections: {open}."
-            ));
+            problems.push(KnownProblem {
+                id: "draining".to_owned(),
+                what: format!(
+                    "The gate is draining: requests in progress may finish; open connections: {}",
+                    self.connections.open
+                ),
+                runbook: "the-gate-drains",
+                ..KnownProblem::default()
+            });
         }
-        trouble.extend(self.certificate.as_ref().and_then(CertificateStatus::trouble));
-        self.listener.add_trouble(self.workers, self.connections.max, &mut trouble);
-        trouble.extend(self.logs.audit_trouble());
-        self.upstream.add_trouble(&mut trouble);
+        problems.extend(self.certificate.as_ref().and_then(CertificateStatus::problem));
+        self.listener.add_problems(self.workers, self.connections.max, &mut problems);
+        problems.extend(self.logs.audit_problem());
+        self.upstream.add_problems(&mut problems);
         for provider in &self.providers {
-            provider.add_trouble(&mut trouble);
+            provider.add_problems(&mut problems);
         }
-        if let Some(waiting) = self.redis_away {
-            trouble.push(format!(
-                "Redis cannot be used: each replica goes on with its part of each limit; \
-                 revocations that wait for it: {waiting}. The program log says why."
-            ));
-        }
-        trouble.extend(self.logs.access_trouble());
-        if let Some(ReloadStatus { success: false, problem_count, .. }) = &self.last_reload {
-            trouble.push(format!(
-                "The last reload failed (problems: {problem_count}): the running config stays in \
-                 use; the program log describes the problems."
-            ));
-        }
-        self.trouble = trouble;
+        problems.extend(self.redis.as_ref().and_then(RedisStatus::problem));
+        problems.extend(self.logs.access_problem());
+        problems.extend(self.last_reload.as_ref().and_then(ReloadStatus::problem));
+        self.trouble = problems.iter().map(KnownProblem::sentence).collect();
+        self.problems = problems;
         self
     }
 }
 
-impl CertificateStatus {
-    fn trouble(&self) -> Option<String> {
-        let Self { ends, days_left, expired } = self;
-        if *expired {
-            Some(format!("The certificate expired at {ends}: clients refuse to connect."))
-        } else if *days_left < CERTIFICATE_ENDS_SOON {
-            Some(format!("The certificate expires soon, at {ends}."))
-        } else {
-            None
+impl KnownProblem {
+    /// Returns the problem as one text for a terminal.
+    fn sentence(&self) -> String {
+        let mut text = self.what.clone();
+        if let Some(error) = &self.error {
+            text = format!("{text}: {error}");
         }
+        text.push('.');
+        let mut facts = Vec::new();
+        if let Some(Count { of, number, operations }) = &self.count {
+            let operations =
+                operations.as_ref().map(|names| format!(" ({names})")).unwrap_or_default();
+            facts.push(format!("{of}: {number}{operations}"));
+        }
+        let times = [("since", &self.since), ("the last at", &self.last), ("until", &self.until)];
+        facts.extend(
+            times
+                .iter()
+                .filter_map(|(word, time)| time.as_ref().map(|time| format!("{word} {time}"))),
+        );
+        let facts = facts.join(", ");
+        let mut letters = facts.chars();
+        if let Some(first) = letters.next() {
+            text.push(' ');
+            text.extend(first.to_uppercase());
+            text.push_str(letters.as_str());
+            text.push('.');
+        }
+        if !self.remedy.is_empty() {
+            text.push(' ');
+            text.push_str(&self.remedy);
+        }
+        text
+    }
+}
+
+impl CertificateStatus {
+    fn problem(&self) -> Option<KnownProblem> {
+        let Self { ends, days_left, expired } = self;
+        if !*expired && *days_left >= CERTIFICATE_ENDS_SOON {
+            return None;
+        }
+        let ends = Some(ends.clone());
+        let (what, since, until) = if *expired {
+            ("The certificate has expired: clients refuse to connect", ends, None)
+        } else {
+            ("The certificate expires soon", None, ends)
+        };
+        Some(KnownProblem {
+            id: "certificate".to_owned(),
+            what: what.to_owned(),
+            since,
+            until,
+            remedy: "Renew it, or copy the renewed files to those of http.tls.".to_owned(),
+            runbook: "moorgatecertificateends",
+            ..KnownProblem::default()
+        })
     }
 }
 
 impl ListenerTrouble {
-    fn add_trouble(&self, workers: usize, max_connections: usize, trouble: &mut Vec<String>) {
+    fn add_problems(
+        &self,
+        workers: usize,
+        max_connections: usize,
+        problems: &mut Vec<KnownProblem>,
+    ) {
         let Self { not_accepted, full, stopped_workers } = self;
         if *stopped_workers > 0 {
-            trouble.push(format!(
-                "Of {workers} workers, {stopped_workers} stopped: restart the gate; the program \
-                 log says why they stopped."
-            ));
+            problems.push(KnownProblem {
+                id: "workers".to_owned(),
+                what: format!("Of {workers} workers, {stopped_workers} stopped"),
+                remedy: "Restart the gate. The program log says why they stopped.".to_owned(),
+                runbook: "a-worker-has-stopped",
+                ..KnownProblem::default()
+            });
         }
         if let Some((at, error)) = not_accepted {
-            trouble.push(format!(
-                "Connections cannot be accepted: {error}; the last time at {at}. If files or \
-                 memory ran out, raise the limit of the process (LimitNOFILE of systemd, ulimit \
-                 -n) or lower http.max_connections."
-            ));
+            problems.push(KnownProblem {
+                id: "accept".to_owned(),
+                what: "Connections cannot be accepted".to_owned(),
+                error: Some(error.clone()),
+                last: Some(at.clone()),
+                remedy: "If files or memory ran out, raise the limit of the process (LimitNOFILE \
+                         of systemd, ulimit -n) or lower http.max_connections."
+                    .to_owned(),
+                runbook: "connections-wait-or-are-not-accepted",
+                ..KnownProblem::default()
+            });
         }
         if let Some(at) = full {
-            trouble.push(format!(
-                "http.max_connections ({max_connections}) is reached, so new connections wait; the \
-                 last time at {at}. Raise it, or find the clients that keep connections open."
-            ));
+            problems.push(KnownProblem {
+                id: "connections".to_owned(),
+                what: format!(
+                    "http.max_connections ({max_connections}) is reached, so new connections wait"
+                ),
+                last: Some(at.clone()),
+                remedy: "Raise it, or find the clients that keep connections open.".to_owned(),
+                runbook: "connections-wait-or-are-not-accepted",
+                ..KnownProblem::default()
+            });
         }
     }
 }
 
 impl LogsStatus {
-    fn audit_trouble(&self) -> Option<String> {
+    fn audit_problem(&self) -> Option<KnownProblem> {
         let audit = &self.audit;
         let (at, why) = audit.last_lost.as_ref().filter(|_| audit.failing)?;
-        Some(format!(
-            "The audit log cannot be written: {why}. Every push and delete is refused with 503 \
-             until a line can be written; the last failure was at {at}. Check the file in \
-             log.audit, its folder and its disk."
-        ))
+        Some(KnownProblem {
+            id: "audit_log".to_owned(),
+            what: "The audit log cannot be written, so every push and delete is refused with 503"
+                .to_owned(),
+            error: Some(why.clone()),
+            since: audit.since.clone(),
+            last: Some(at.clone()),
+            remedy: "Check the file in log.audit, its folder and its disk.".to_owned(),
+            runbook: "moorgateauditfails",
+            ..KnownProblem::default()
+        })
     }
 
-    fn access_trouble(&self) -> Option<String> {
+    fn access_problem(&self) -> Option<KnownProblem> {
         let access = &self.access;
         let (at, why) = access.last_lost.as_ref().filter(|_| access.failing || access.is_recent)?;
-        let lost = access.lines_lost;
-        Some(if access.failing {
-            format!(
-                "The access log cannot be written: {why}. Lines lost since the start: {lost}, the \
-                 last at {at}. Check the target in log.access and its disk."
-            )
+        let (what, remedy) = if access.failing {
+            ("The access log cannot be written", "Check the target in log.access and its disk.")
         } else {
-            format!(
-                "The access log loses lines: {why}. Lines lost since the start: {lost}, the last \
-                 at {at}. Check that the disk, or the program that reads the log, keeps up."
+            (
+                "The access log loses lines",
+                "Check that the disk, or the program that reads the log, keeps up.",
             )
+        };
+        Some(KnownProblem {
+            id: "access_log".to_owned(),
+            what: what.to_owned(),
+            error: Some(why.clone()),
+            count: Some(Count {
+                of: "Lines lost since the start",
+                number: access.lines_lost,
+                operations: None,
+            }),
+            since: access.since.clone(),
+            last: Some(at.clone()),
+            remedy: remedy.to_owned(),
+            runbook: "moorgateloglineslost",
+            ..KnownProblem::default()
         })
     }
 }
 
 impl UpstreamStatus {
-    /// Adds a sentence for each kind of fault. Faults of one kind and several operations are told
-    /// together.
-    fn add_trouble(&self, trouble: &mut Vec<String>) {
+    /// Adds a problem for each kind of fault. Faults of one kind and several operations are one
+    /// problem.
+    fn add_problems(&self, problems: &mut Vec<KnownProblem>) {
         let mut told: Vec<&str> = Vec::new();
-        for FaultStatus { message, remedy, .. } in &self.faults {
+        for FaultStatus { message, remedy, reason, .. } in &self.faults {
             if told.contains(&&**message) {
                 continue;
             }
             told.push(message);
             let same = || self.faults.iter().filter(|fault| fault.message == *message);
             let operations: Vec<_> = same().map(|fault| fault.operation).collect();
-            let requests: u64 = same().map(|fault| fault.requests).sum();
-            let last = same().map(|fault| &*fault.last).max().unwrap_or_default();
-            trouble.push(format!(
-                "Upstream {}: {message}. Requests that failed: {requests} ({}), the last at \
-                 {last}. {remedy}",
-                self.address,
-                operations.join(", ")
-            ));
+            problems.push(KnownProblem {
+                id: format!("upstream {reason} {message}"),
+                what: format!("Upstream {}: {message}", self.address),
+                error: same().find_map(|fault| fault.detail.clone()),
+                count: Some(Count {
+                    of: "Requests that failed",
+                    number: same().map(|fault| fault.requests).sum(),
+                    operations: Some(operations.join(", ")),
+                }),
+                since: same().map(|fault| fault.first.clone()).min(),
+                last: same().map(|fault| fault.last.clone()).max(),
+                remedy: (*remedy).to_owned(),
+                runbook: "moorgateregistrydown",
+                ..KnownProblem::default()
+            });
         }
     }
 }
 
 impl ProviderStatus {
-    fn add_trouble(&self, trouble: &mut Vec<String>) {
+    fn add_problems(&self, problems: &mut Vec<KnownProblem>) {
         let name = &self.name;
+        let detail_of = |reason: &str| {
+            self.last_error.as_ref().filter(|error| error.reason == reason)?.detail.clone()
+        };
         if self.breaker == "closed" {
-            trouble.extend(self.troubles.iter().map(|it| {
-                format!(
-                    "Provider {name} {}. Questions that failed: {}, the last at {}.",
-                    it.message, it.questions, it.last
-                )
+            problems.extend(self.troubles.iter().map(|trouble| KnownProblem {
+                id: format!("provider {name} {}", trouble.reason),
+                what: format!("Provider {name} {}", trouble.message),
+                error: detail_of(trouble.reason),
+                count: Some(Count {
+                    of: "Questions that failed",
+                    number: trouble.questions,
+                    operations: None,
+                }),
+                since: Some(trouble.first.clone()),
+                last: Some(trouble.last.clone()),
+                remedy: trouble.remedy.to_owned(),
+                runbook: "moorgateproviderdown",
+                ..KnownProblem::default()
             }));
         } else {
-            let why = self.last_error.as_ref().map_or("does not answer", |error| &error.message);
-            trouble.push(format!(
-                "Provider {name} {why}: the gate stops asking it, except for one question every \
-                 few seconds."
-            ));
+            let error = self.last_error.as_ref();
+            let why = error.map_or("does not answer", |error| &error.message);
+            problems.push(KnownProblem {
+                id: format!("provider {name} breaker"),
+                what: format!("Provider {name} {why}"),
+                error: error.and_then(|error| error.detail.clone()),
+                since: self.troubles.iter().map(|trouble| trouble.first.clone()).min(),
+                last: self.troubles.iter().map(|trouble| trouble.last.clone()).max(),
+                remedy:
+                    "Logins and pushes get 503. Meanwhile the gate stops asking it, except for \
+                         one question every few seconds. Check that it runs, and that this machine \
+                         reaches it."
+                        .to_owned(),
+                runbook: "moorgateproviderdown",
+                ..KnownProblem::default()
+            });
         }
         if let Some(until) = &self.budget_spent_until {
-            trouble.push(format!(
-                "Provider {name}: its failure_budget is spent until {until}, so credentials that \
-                 the gate does not know are refused with 429. The access log shows who sends wrong \
-                 credentials (reason wrong_credential)."
-            ));
+            problems.push(KnownProblem {
+                id: format!("provider {name} failure_budget"),
+                what: format!(
+                    "Provider {name}: its failure_budget is spent, so credentials that the gate \
+                     does not know are refused with 429"
+                ),
+                until: Some(until.clone()),
+                remedy: "The access log shows who sends wrong credentials (reason \
+                         wrong_credential)."
+                    .to_owned(),
+                runbook: "moorgateloginsrefused",
+                ..KnownProblem::default()
+            });
         }
+    }
+}
+
+impl RedisStatus {
+    fn problem(&self) -> Option<KnownProblem> {
+        if self.up {
+            return None;
+        }
+        let error = self.last_error.as_ref();
+        Some(KnownProblem {
+            id: "redis".to_owned(),
+            what: "Redis cannot be used: each replica goes on with its part of each limit"
+                .to_owned(),
+            error: error.map(|error| error.message.clone()),
+            count: Some(Count {
+                of: "Revocations that wait for it",
+                number: self.waiting_revocations.try_into().unwrap_or(u64::MAX),
+                operations: None,
+            }),
+            since: Some(self.since.clone()),
+            last: error.map(|error| error.at.clone()),
+            remedy: error.map(|error| capitalised(&error.remedy)).unwrap_or_default(),
+            runbook: "moorgateredisdown",
+            ..KnownProblem::default()
+        })
+    }
+}
+
+impl ReloadStatus {
+    fn problem(&self) -> Option<KnownProblem> {
+        if self.success {
+            return None;
+        }
+        Some(KnownProblem {
+            id: "reload".to_owned(),
+            what: "The last reload failed, so the running config stays in use; a restart now \
+                   would fail"
+                .to_owned(),
+            error: Some(self.problems.join("; ")).filter(|places| !places.is_empty()),
+            since: Some(self.at.clone()),
+            remedy:
+                "Run moorgate check-config: it describes each problem, as the program log does."
+                    .to_owned(),
+            runbook: "moorgatereloadfailed",
+            ..KnownProblem::default()
+        })
+    }
+}
+
+/// Returns a clause as a sentence.
+fn capitalised(clause: &str) -> String {
+    let mut letters = clause.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters.by_ref()).chain(['.']).collect(),
+        None => String::new(),
     }
 }
 

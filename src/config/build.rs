@@ -13,6 +13,7 @@ mod limits;
 mod log;
 mod policy;
 mod redis;
+mod telemetry;
 mod tls;
 mod tokens;
 mod upstream;
@@ -96,6 +97,7 @@ impl Build<'_> {
         let limits = self.limits(raw);
         let redis = self.redis(raw);
         let log = self.log(&raw.log);
+        let telemetry = self.telemetry(&raw.telemetry);
         if let (Some(identity), Some(policy), Some(limits)) = (&identity, &policy, &limits) {
             self.warn_of_doubtful_entries(raw, identity, &policy.rules, &limits.overrides);
         }
@@ -111,6 +113,7 @@ impl Build<'_> {
             limits: limits?,
             redis: redis?,
             log,
+            telemetry,
         })
     }
 

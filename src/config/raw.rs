@@ -8,6 +8,7 @@ mod identity;
 mod limits;
 mod policy;
 mod redis;
+mod telemetry;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub(super) use identity::*;
 pub(super) use limits::{LimitOverrideSection, LimitsSection, RateLimit};
 pub(super) use policy::{PolicyMode, PolicySection, RuleAction, RuleSection};
 pub(super) use redis::RedisSection;
+pub(super) use telemetry::TelemetrySection;
 pub(super) use upstream::{Authorization, Redirects, UpstreamSection};
 
 /// The configuration of moorgate, an authenticating reverse proxy in front of a container registry.
@@ -58,6 +60,8 @@ pub(super) struct Raw {
     pub(super) redis: Option<RedisSection>,
     /// The program log, the access log and the audit log.
     pub(super) log: LogSection,
+    /// Traces, sent to an OpenTelemetry collector.
+    pub(super) telemetry: TelemetrySection,
 }
 
 /// The public listener.

@@ -23,6 +23,7 @@ use crate::policy::{RequiredScopes, Rules};
 use crate::record::LogFormat;
 use crate::redis_link::RedisSettings;
 use crate::sealing::TokenKeys;
+use crate::telemetry::TelemetrySettings;
 
 pub use identity::Provider;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub redis: Option<RedisSettings>,
     /// The program log, the access log and the audit log.
     pub log: Log,
+    /// The collector of traces; `None`: no traces.
+    pub telemetry: Option<TelemetrySettings>,
 }
 
 /// The public listener.

@@ -281,6 +281,23 @@ impl Walk<'_> {
                 _ => Err(wrong("is not a whole number")),
             };
         }
+        if allows(schema, "number") {
+            let bound = |name| schema.get(name).and_then(Value::as_f64);
+            let is_number = |it| matches!(it, Resolved::Integer(_) | Resolved::Float);
+            return match text.parse::<f64>() {
+                Ok(value) if is_number(resolved) => {
+                    if bound("minimum").is_some_and(|least| value < least) {
+                        Err(wrong("is too small"))
+                    } else if bound("maximum").is_some_and(|most| value > most) {
+                        Err(wrong("is too large"))
+                    } else {
+                        Ok(value.into())
+                    }
+                }
+                _ if is_number(scalar.unquoted()) => Err(in_quotes_is_text()),
+                _ => Err(wrong("is not a number")),
+            };
+        }
         match resolved {
             Resolved::Text if text.is_empty() && schema.get("minLength").is_some() => {
                 Err(format!("`{path}` is empty; write {}", hint::form(schema)))

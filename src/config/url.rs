@@ -27,6 +27,7 @@ pub struct ExternalUrl {
     pub scheme: Scheme,
     /// The host, with the port unless it is the scheme's default.
     pub authority: String,
+    port: u16,
     service: String,
     loopback: bool,
 }
@@ -73,11 +74,16 @@ impl ExternalUrl {
     }
 
     /// Returns the host, in lower case. An IPv6 address has no brackets.
-    pub(super) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         match self.authority.strip_prefix('[') {
             Some(address) => address.split(']').next().unwrap_or_default(),
             None => self.authority.split(':').next().unwrap_or_default(),
         }
+    }
+
+    /// Returns the port, also where it is the default of the scheme.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub(super) fn is_loopback(&self) -> bool {
@@ -110,7 +116,8 @@ impl FromStr for ExternalUrl {
             Some(host) if url.port == 443 => host.to_owned(),
             _ => authority.clone(),
         };
-        Ok(Self { scheme: url.scheme, authority, service, loopback: url.is_loopback() })
+        let (scheme, port, loopback) = (url.scheme, url.port, url.is_loopback());
+        Ok(Self { scheme, authority, port, service, loopback })
     }
 }
 

@@ -14,6 +14,10 @@ use crate::token_service::Presented;
 use crate::token_service::gate_token::TokenScope;
 use crate::upstream::ClientInfo;
 
+/// The names of the spans of both stages.
+const AUTHENTICATE: &str = "authenticate";
+pub(super) const AUTHORIZE: &str = "authorize";
+
 impl Gate {
     /// Authenticates and authorises a request. An access that a gate token does not list is refused
     /// even if its credential allows it. Returns the decision and the question whose verdict
@@ -58,6 +62,7 @@ impl Gate {
         if is_revoked() {
             return Err(Denial::InvalidToken);
         }
+        record.stage_begins(AUTHORIZE);
         let mut decision = self.policy.authorize(wanted, &verified)?;
         if !is_listed(&question.access) {
             return Err(uncovered(&question.access));
@@ -89,8 +94,9 @@ impl Gate {
         client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Question {
-        let question =
+        let mut question =
             self.identity.question(credential, access, client.address, record.request_id().clone());
+        question.trace = record.question_trace();
         if !matches!(question.credential, Credential::Anonymous) {
             record.set_credential(question.known_as.fingerprint);
         }
@@ -104,8 +110,10 @@ impl Gate {
         record: &mut Record,
     ) -> Result<Arc<Verified>, Denial> {
         let mut cache = CacheUse::None;
+        record.stage_begins(AUTHENTICATE);
         let verified = self.identity.verify(question, &mut cache).await;
         record.set_cache_use(cache);
+        record.stage_ends(&verified);
         let verified = verified?;
         record.set_caller(verified.clone());
         Ok(verified)

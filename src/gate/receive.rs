@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -50,7 +50,7 @@ impl Gate {
             connection_info.progress.end_request();
         }
         let client_address = self.trusted_proxies.client(connection_info.peer, &head.headers);
-        let record = Box::new(Record::begin(
+        let mut record = Box::new(Record::begin(
             self.recorder.clone(),
             connection_info.progress.clone(),
             RequestId::from_headers(&head.headers),
@@ -58,6 +58,9 @@ impl Gate {
             head.method.clone(),
             head.uri.path().to_owned(),
         ));
+        if let Some(tracer) = &self.tracer {
+            record.set_trace(tracer.begin(&head.headers, protocol(head.version)));
+        }
         let fault = if connection_info.ambiguous {
             Some(Framing::Head)
         } else if framing::has_too_many_fields(&head.headers) {
@@ -69,5 +72,14 @@ impl Gate {
             None
         };
         Received { head, body, client_address, connection_info, fault, record }
+    }
+}
+
+/// Returns the version of HTTP as traces have it.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Method, Response};
 
+use super::decide::AUTHORIZE;
 use super::{Gate, expect_no_body};
 use crate::body::form::{FormError, read_form};
 use crate::body::{RequestBody, ResponseBody};
@@ -37,7 +38,9 @@ impl Gate {
         framing::check_token_request(head).map_err(Denial::Framing)?;
         self.limits.client(client.address, OnLimit::Reject).await?;
         let asked = token_request(head, body).await?;
-        let vouched = self.vouch(asked, head, client, record).await?;
+        let vouched = self.vouch(asked, head, client, record).await;
+        record.stage_ends(&vouched);
+        let vouched = vouched?;
         self.limit_token(client, record).await?;
         let issued = self.seal(vouched, &head.method)?;
         Ok(self.responder.token(&issued, client.progress))
@@ -70,6 +73,7 @@ impl Gate {
         let question =
             self.question(credential, questions.next().unwrap_or(Access::Login), client, record);
         let verified = self.authenticate(&question, record).await?;
+        record.stage_begins(AUTHORIZE);
         // If nothing is public, a token that grants nothing is a valid answer, and clients go on to
         // a login.
         let mut repositories = self.policy.granted(&question.access, &verified);

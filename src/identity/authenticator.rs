@@ -188,6 +188,7 @@ impl Authenticator {
             vouched_by,
             revocation,
             waits: None,
+            trace: None,
         }
     }
 

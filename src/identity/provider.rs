@@ -15,7 +15,7 @@ pub mod registry_token;
 mod test_server;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::gitlab::GitLabSettings;
 use self::htpasswd::{Htpasswd, HtpasswdSettings};
@@ -126,6 +126,14 @@ impl AnyProvider {
         }
     }
 
+    /// Returns whether the provider asks a server about each credential.
+    pub fn asks_a_server(&self) -> bool {
+        match self {
+            Self::TokenServer(_) | Self::Introspection(_) => true,
+            Self::Jwt(_) | Self::Htpasswd(_) => false,
+        }
+    }
+
     /// Returns whether the provider is asked which repositories callers without a credential may
     /// pull.
     pub fn answers_anonymous(&self) -> bool {
@@ -170,6 +178,17 @@ impl AnyProvider {
             Self::Htpasswd(htpasswd) => (htpasswd.ask(question, last).await, 0),
             Self::Introspection(introspection) => (introspection.ask(question).await, 0),
             Self::Jwt(jwt) => (jwt.ask(question).await, 0),
+        }
+    }
+
+    /// Returns the last error of the provider, if it was met since `begun`.
+    pub fn fault_since(&self, begun: Instant) -> Option<String> {
+        match self {
+            Self::TokenServer(server) => server.last_fault().since(begun),
+            // It has no server.
+            Self::Htpasswd(_) => None,
+            Self::Introspection(introspection) => introspection.last_fault().since(begun),
+            Self::Jwt(jwt) => jwt.last_fault().since(begun),
         }
     }
 

@@ -5,7 +5,7 @@
 //! back and forth. The counts are added to the metrics when somebody reads them.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::EndedRequest;
@@ -32,6 +32,28 @@ pub(super) struct Tallies([WorkerTally; PLACES]);
 #[derive(Default)]
 #[repr(align(128))]
 struct WorkerTally(Mutex<Tally>);
+
+/// The numbers of ended requests, over all labels.
+#[derive(Default)]
+pub(super) struct EndedSoFar {
+    all: AtomicU64,
+    server_errors: AtomicU64,
+}
+
+impl EndedSoFar {
+    /// Adds requests that were answered with this status.
+    pub(super) fn add(&self, status: u16, requests: u64) {
+        self.all.fetch_add(requests, Ordering::Relaxed);
+        if status >= 500 {
+            self.server_errors.fetch_add(requests, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the number of all requests, and of those with a status of 500 or more.
+    pub(super) fn get(&self) -> (u64, u64) {
+        (self.all.load(Ordering::Relaxed), self.server_errors.load(Ordering::Relaxed))
+    }
+}
 
 /// The durations of one request, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -176,7 +176,11 @@ impl AuditLog {
             .get()
             .filter(|since| now.duration_since(*since).is_ok_and(|passed| passed >= PATIENCE));
         match stuck_since {
-            Some(since) => LogSeen { failing: true, lost: Some((since, TOO_SLOW.to_owned())) },
+            Some(since) => LogSeen {
+                failing: true,
+                lost: Some((since, TOO_SLOW.to_owned())),
+                since: Some(since),
+            },
             None => self.health.seen(),
         }
     }

@@ -4,11 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::recent::LastTime;
+
 /// The health of a log.
 #[derive(Default)]
 pub(super) struct LogHealth {
     failing: AtomicBool,
     last: Mutex<Option<(SystemTime, String)>>,
+    /// The time since which no line could be written.
+    since: LastTime,
 }
 
 /// The health of a log as seen so far.
@@ -18,13 +22,17 @@ pub struct LogSeen {
     pub failing: bool,
     /// The time of the last line that was lost, and why it was lost.
     pub lost: Option<(SystemTime, String)>,
+    /// The time since which no line could be written; `None` if the last line was written.
+    pub since: Option<SystemTime>,
 }
 
 impl LogHealth {
     /// Records that a line could not be written.
     pub(super) fn failed(&self, why: &str, now: SystemTime) {
         self.lost(why, now);
-        self.failing.store(true, Ordering::Relaxed);
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            self.since.set(now);
+        }
     }
 
     /// Records that a line was lost without an attempt to write it.
@@ -44,6 +52,7 @@ impl LogHealth {
     /// Returns the health as seen so far.
     pub(super) fn seen(&self) -> LogSeen {
         let lost = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        LogSeen { failing: self.failing.load(Ordering::Relaxed), lost }
+        let failing = self.failing.load(Ordering::Relaxed);
+        LogSeen { failing, lost, since: self.since.get().filter(|_| failing) }
     }
 }

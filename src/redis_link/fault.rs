@@ -17,8 +17,10 @@ pub struct RedisFault {
     pub(super) kind: &'static str,
     /// The key of the section `redis` that the reason concerns.
     pub key: &'static str,
-    what: String,
-    remedy: String,
+    /// The reason in plain words.
+    pub what: String,
+    /// The remedy for the operator.
+    pub remedy: String,
 }
 
 impl RedisFault {

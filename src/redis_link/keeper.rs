@@ -68,7 +68,7 @@ impl RedisLink {
             }
             Err(fault) => {
                 self.set_session(None);
-                self.log_down(&fault);
+                self.failed_with(&fault);
             }
         }
     }

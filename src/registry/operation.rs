@@ -65,6 +65,27 @@ impl Operation {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Returns the path with placeholders, as the OCI specification writes it; `None` if the path
+    /// is not known.
+    pub fn route(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Ping => "/v2/",
+            Self::Catalog => "/v2/_catalog",
+            Self::Tags => "/v2/<name>/tags/list",
+            Self::Referrers => "/v2/<name>/referrers/<digest>",
+            Self::ManifestGet | Self::ManifestPut | Self::ManifestDelete => {
+                "/v2/<name>/manifests/<reference>"
+            }
+            Self::BlobGet | Self::BlobDelete => "/v2/<name>/blobs/<digest>",
+            Self::UploadStart => "/v2/<name>/blobs/uploads/",
+            Self::UploadChunk | Self::UploadFinish | Self::UploadStatus | Self::UploadCancel => {
+                "/v2/<name>/blobs/uploads/<reference>"
+            }
+            Self::Token => "/token",
+            Self::Unknown => return None,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use rustls::RootCertStore;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 
-use super::providers;
+use super::{providers, telemetry};
 use crate::config::{
     self, ChallengeScheme, Config, ExternalUrl, Loaded, Outline, Scheme, TlsVersion,
     UpstreamAuthorization, UpstreamConfig,
@@ -135,6 +135,7 @@ fn gate(
         responder,
         recorder: lasting.recorder.clone(),
         audit: audit(config.log.audit.as_deref(), running)?,
+        tracer: telemetry::tracer(loaded, running)?,
     })
 }
 

@@ -38,6 +38,9 @@ const NEEDS_RESTART: [&str; 8] = [
     "redis.prefix",
 ];
 
+/// The longest time for sending the last spans before the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A gate whose configuration can be replaced while it serves.
 pub struct Live {
     newest: watch::Sender<Arc<Snapshot>>,
@@ -184,6 +187,15 @@ impl Live {
     /// Returns the gate's metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
         self.newest.borrow().gate.metrics(MetricsFormat::Text)
+    }
+
+    /// Waits until the collector has the spans of all requests that have ended, for a few seconds
+    /// at most.
+    pub(super) async fn flush_traces(&self) {
+        let tracer = self.newest.borrow().gate.tracer.clone();
+        if let Some(tracer) = tracer {
+            tracer.flush(FLUSH_TIMEOUT).await;
+        }
     }
 
     /// Returns a receiver that has the newest snapshot, and is notified of each later one.

@@ -15,6 +15,7 @@ use crate::body::RequestBody;
 use crate::denial::{Denial, UpstreamFault};
 use crate::registry::RegistryRequest;
 use crate::request_id::RequestId;
+use crate::telemetry::RequestTrace;
 
 impl Upstream {
     /// Sends a request to the registry with the credential that the registry takes, and returns the
@@ -55,7 +56,7 @@ impl Upstream {
         let is_mount = matches!(wanted, RegistryRequest::UploadStart { mount: Some(_), .. });
         if !is_read && !tokens.knows_challenge(wanted) {
             // A body can be sent only once.
-            self.learn_challenge(tokens, client, request_id).await?;
+            self.learn_challenge(tokens, client, request_id, outbound.trace).await?;
         }
         let scope = tokens.scope(wanted);
         if tokens.is_refused(wanted, &scope) {
@@ -189,10 +190,12 @@ impl Upstream {
         tokens: &RegistryTokens,
         client: &ClientInfo<'_>,
         request_id: &RequestId,
+        trace: Option<&RequestTrace>,
     ) -> Result<(), Denial> {
         let headers = HeaderMap::new();
         let wanted = RegistryRequest::Ping;
         let outbound = OutboundRequest::to_registry(&wanted, None, &headers, request_id);
+        let outbound = OutboundRequest { trace, ..outbound };
         let progress = std::rc::Rc::default();
         let body = RequestBody::empty(std::rc::Rc::clone(&progress));
         let client = ClientInfo { address: client.address, http2: false, progress: &progress };

@@ -93,7 +93,8 @@ impl Upstream {
                 &headers,
                 &request_id,
             );
-            let outbound = OutboundRequest { caller: record.principal(), ..outbound };
+            let (caller, trace) = (record.principal(), record.trace());
+            let outbound = OutboundRequest { caller, trace, ..outbound };
             let (response, mut exchange) =
                 self.ask(&outbound, client.address).await.map_err(|denial| match denial {
                     Denial::Upstream(fault) => fault,

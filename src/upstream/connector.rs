@@ -73,6 +73,11 @@ impl Connector {
         Ok(Self { host, port, tls, timeout, way: Way::default(), allowed: None })
     }
 
+    /// Returns whether the server is reached over TLS, its host and its port.
+    pub(super) fn server(&self) -> (bool, &str, u16) {
+        (self.tls.is_some(), &self.host, self.port)
+    }
+
     /// Sets the way to the server.
     #[must_use]
     pub fn on_the_way(self, way: Way) -> Self {

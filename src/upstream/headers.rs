@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use super::{OutboundRequest, RegistryAuthorization, UpstreamSettings};
 use crate::net::address_text::AddressText;
 use crate::registry::RegistryRequest;
+use crate::telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -103,7 +104,8 @@ pub(super) fn request(
     settings: &UpstreamSettings,
     address: IpAddr,
 ) -> HeaderMap {
-    let OutboundRequest { wanted, authorization, headers: client, request_id, .. } = outbound;
+    let OutboundRequest { wanted, authorization, headers: client, request_id, trace, .. } =
+        outbound;
     let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
@@ -131,6 +133,13 @@ pub(super) fn request(
         headers.insert(X_FORWARDED_FOR, address);
     }
     headers.insert(X_REQUEST_ID, request_id.header());
+    if let Some(trace) = trace {
+        headers.insert(TRACEPARENT, trace.header());
+        // Its entries belong to the trace of the client (W3C Trace Context, 3.5).
+        if !trace.is_continued() {
+            headers.remove(TRACESTATE);
+        }
+    }
     headers
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 
 use super::fault::RegistryFault;
+use crate::denial::UpstreamFault;
 use crate::registry::Operation;
 
 /// The time after which a fault that was not met again counts as past, although no request has
@@ -84,6 +85,8 @@ pub struct UpstreamHealth {
 #[derive(Default)]
 struct Faults {
     last: Option<(SystemTime, RegistryFault)>,
+    /// The last fault whose error is known, and the error.
+    why: Option<(RegistryFault, String)>,
     open: Vec<OpenFault>,
 }
 
@@ -107,6 +110,8 @@ pub struct UpstreamSeen {
     pub answered: Option<(SystemTime, Duration)>,
     /// The time of the last fault, and the fault.
     pub failed: Option<(SystemTime, RegistryFault)>,
+    /// The last fault whose error is known, and the error as the gate met it.
+    pub why: Option<(RegistryFault, String)>,
     /// The faults that may go on, the earliest first.
     pub open: Vec<OpenFault>,
 }
@@ -155,6 +160,11 @@ impl UpstreamHealth {
         self.note(&faults);
     }
 
+    /// Adds the error to a fault. It must not contain anything of a request.
+    pub(super) fn because(&self, fault: UpstreamFault, why: String) {
+        self.lock().why = Some((fault.into(), why));
+    }
+
     /// Returns the health as seen so far.
     pub fn seen(&self, now: SystemTime) -> UpstreamSeen {
         let word = self.answered.load(Ordering::Relaxed);
@@ -168,6 +178,7 @@ impl UpstreamHealth {
             up: asked.then(|| !self.is_down.load(Ordering::Relaxed)),
             answered,
             failed: faults.last,
+            why: faults.why.clone(),
             open: faults.open.iter().filter(|open| !open.is_past(now)).copied().collect(),
         }
     }

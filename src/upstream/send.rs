@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -15,12 +15,13 @@ use super::connection::{Connection, SendError};
 use super::elsewhere::Elsewhere;
 use super::exchange::{AfterResponse, Exchange};
 use super::pool::Repeat;
-use super::{ClientInfo, Upstream, headers};
+use super::{ClientInfo, Origins, Upstream, headers};
 use crate::body::{BodyFailure, Progress, RequestBody};
 use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::identity::Principal;
 use crate::registry::RegistryRequest;
 use crate::request_id::RequestId;
+use crate::telemetry::{RequestTrace, UpstreamRequest};
 
 /// A request to the registry or to another server, without its body.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub(super) struct OutboundRequest<'a> {
     /// The headers of the original request, few of which are forwarded.
     pub(super) headers: &'a HeaderMap,
     pub(super) request_id: &'a RequestId,
+    /// The trace of the client's request; `None` without telemetry.
+    pub(super) trace: Option<&'a RequestTrace>,
 }
 
 impl<'a> OutboundRequest<'a> {
@@ -48,7 +51,16 @@ impl<'a> OutboundRequest<'a> {
         headers: &'a HeaderMap,
         request_id: &'a RequestId,
     ) -> Self {
-        Self { wanted, to: None, target: None, caller: None, authorization, headers, request_id }
+        Self {
+            wanted,
+            to: None,
+            target: None,
+            caller: None,
+            authorization,
+            headers,
+            request_id,
+            trace: None,
+        }
     }
 
     /// Returns the server for the log.
@@ -58,6 +70,23 @@ impl<'a> OutboundRequest<'a> {
             Some(host) => {
                 format!("{}, to which the registry leads,", host.unwrap_or("a server")).into()
             }
+        }
+    }
+
+    /// Ends the span of the request with the status of its response. That something does not exist
+    /// is an answer to a HEAD, and no error.
+    fn answered(&self, status: StatusCode) {
+        if let Some(trace) = self.trace {
+            let is_answer = status == StatusCode::NOT_FOUND && self.wanted.method() == Method::HEAD;
+            let is_error = status.is_client_error() || status.is_server_error();
+            trace.upstream_answered(status, is_error && !is_answer);
+        }
+    }
+
+    /// Ends the span of the request that has no response.
+    fn failed(&self, fault: UpstreamFault) {
+        if let Some(trace) = self.trace {
+            trace.upstream_failed(Denial::Upstream(fault).answer().reason.as_str());
         }
     }
 }
@@ -96,6 +125,9 @@ impl Upstream {
             None => (&self.settings.connector, &self.pool),
             Some(elsewhere) => (&elsewhere.connector, &elsewhere.pool),
         };
+        if let Some(trace) = outbound.trace {
+            trace.upstream_begins(|| self.described(outbound));
+        }
         let method = wanted.method();
         let repeatable = matches!(method, Method::GET | Method::HEAD);
         let request = self.request(outbound, body, client)?;
@@ -107,6 +139,7 @@ impl Upstream {
                 match self.send_and_await_head(&mut connection, request, wanted, client).await {
                     Ok(response) => {
                         let then = AfterResponse::after(&method, response.status());
+                        outbound.answered(response.status());
                         return Ok((response, Exchange::new(connection, pool.clone(), then)));
                     }
                     Err(ExchangeFailure::NeverWritten(request)) => *request,
@@ -125,11 +158,15 @@ impl Upstream {
             } else {
                 UpstreamFault::Unreachable
             };
+            if to.is_none() {
+                self.settings.health.because(fault, error.to_string());
+            }
             self.log_fault(
                 request_id,
                 fault,
                 format_args!("{} cannot be reached: {error}", outbound.server()),
             );
+            outbound.failed(fault);
             Denial::Upstream(fault)
         })?;
         match self.send_and_await_head(&mut connection, request, wanted, client).await {
@@ -139,10 +176,33 @@ impl Upstream {
                     Some(_) => AfterResponse::Close,
                     None => AfterResponse::after(&method, response.status()),
                 };
+                outbound.answered(response.status());
                 Ok((response, Exchange::new(connection, pool.clone(), then)))
             }
             Err(failure) => Err(self.denial(failure, client.progress, outbound)),
         }
+    }
+
+    /// Describes a request for its span. The URL has no query. Of a server beside the registry, it
+    /// has no path either: the registry may write a secret there.
+    fn described(&self, outbound: &OutboundRequest<'_>) -> UpstreamRequest {
+        let connector = outbound.to.map_or(&self.settings.connector, |to| &to.connector);
+        let (https, host, port) = connector.server();
+        let url = match outbound.to {
+            None => {
+                let Origins { own, base, .. } = &self.settings.origins;
+                let target = outbound
+                    .target
+                    .map_or_else(|| outbound.wanted.render_behind(base), str::to_owned);
+                format!("{own}{}", target.split('?').next().unwrap_or_default())
+            }
+            Some(to) => {
+                let scheme = if https { "https" } else { "http" };
+                format!("{scheme}://{}/", to.host.to_str().unwrap_or_default())
+            }
+        };
+        let method = outbound.wanted.method();
+        UpstreamRequest { method, url, host: host.to_owned(), port }
     }
 
     /// Returns the denial for a failure. A fault of the registry is logged. A fault of the client
@@ -161,6 +221,7 @@ impl Upstream {
         }
         let log = |fault, what| {
             self.log_fault(outbound.request_id, fault, what);
+            outbound.failed(fault);
             Denial::Upstream(fault)
         };
         match failure {
@@ -174,6 +235,9 @@ impl Upstream {
             ExchangeFailure::NoAnswer(error) => {
                 let invalid = error.is_parse() || is_invalid_data(&error);
                 let fault = if invalid { UpstreamFault::Invalid } else { UpstreamFault::NoAnswer };
+                if outbound.to.is_none() {
+                    self.settings.health.because(fault, error.to_string());
+                }
                 log(fault, format_args!("{server} gave no answer: {error}"))
             }
         }

@@ -149,9 +149,13 @@ async fn lines_that_cannot_be_written_are_counted_and_reported_until_one_is_writ
     let seen: Value = serde_json::from_str(&seen).unwrap();
     assert_eq!(seen["logs"]["audit"], json!({ "failing": true, "lines_lost": 2 }));
     let trouble = seen["trouble"][0].as_str().unwrap();
-    assert!(trouble.starts_with("The audit log cannot be written: No space left"), "{trouble}");
-    assert!(trouble.contains("Every push and delete is refused with 503"), "{trouble}");
-    assert!(gate.admin("/").await.body.contains("<li>The audit log cannot be written"));
+    let start = "The audit log cannot be written, so every push and delete is refused with 503: No \
+                 space left on device (os error 28). Since ";
+    assert!(trouble.starts_with(start), "{trouble}");
+    let problem = &seen["problems"][0];
+    assert_eq!(problem["error"], "No space left on device (os error 28)");
+    assert_eq!(problem["runbook"], "moorgateauditfails");
+    assert!(gate.admin("/").await.body.contains("No space left on device"));
 
     gate.edit("audit: /dev/full", "audit: audit.log");
     assert!(gate.reload().await);

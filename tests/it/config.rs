@@ -17,6 +17,7 @@ mod policy;
 mod redis;
 mod reference;
 mod slips;
+mod telemetry;
 mod tokens;
 mod values;
 

@@ -43,6 +43,7 @@ macro_rules! targets {
 
 targets! {
     authorization config gate gate_token gitlab_reply introspection_reply jwt request token_request
+    traceparent
 }
 
 /// Allowed requests are forwarded. Without this test, the oracle of the whole gate would hold for a

@@ -70,7 +70,7 @@ pub struct TestGate {
     pub reloader: Option<Reloader>,
     log: Log,
     folder: TempDir,
-    _registry: Registry,
+    registry: Registry,
 }
 
 impl TestGate {
@@ -141,7 +141,7 @@ impl TestGate {
             reloader,
             log,
             folder,
-            _registry: registry,
+            registry,
         }
     }
 
@@ -223,6 +223,11 @@ impl TestGate {
     /// Returns the access log itself, for a test that moves the gate.
     pub fn access_log(&self) -> Log {
         self.log.clone()
+    }
+
+    /// Returns the address of the demo's registry.
+    pub fn registry(&self) -> SocketAddr {
+        self.registry.address()
     }
 
     /// Returns the number of requests that reached the registry.

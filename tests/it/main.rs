@@ -49,4 +49,5 @@ mod status;
 mod timing;
 mod tls;
 mod tokens;
+mod traces;
 mod upstream;

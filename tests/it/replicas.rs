@@ -243,7 +243,19 @@ async fn no_request_fails_while_redis_is_away() {
         replicas.until_redis_is(false).await;
         assert_eq!(replicas.gates[0].admin("/readyz").await.status, 200, "{fault}");
         let status = replicas.gates[0].admin("/status.json").await.body;
-        assert!(status.contains("Redis cannot be used"), "{fault}: {status}");
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let (redis, problem) = (&status["redis"], &status["problems"][0]);
+        assert!(problem["what"].as_str().unwrap().starts_with("Redis cannot be used"), "{problem}");
+        assert!(redis["up"] == false && problem["since"] == redis["since"], "{fault}: {status}");
+        let error = redis["last_error"]["message"].as_str().unwrap();
+        assert_eq!(problem["error"], error);
+        let expected = match fault {
+            "paused" => " in",
+            "killed" => "127.0.0.1",
+            "full" => "the server is full",
+            _ => "read-only",
+        };
+        assert!(error.contains(expected), "{fault}: {error}");
         match fault {
             "paused" => replicas.redis.resume(),
             "killed" => replicas.redis.restart(),

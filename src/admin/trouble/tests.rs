@@ -1,10 +1,14 @@
-use super::super::status::{CacheStatus, ConnectionStatus, LogStatus, ProviderTrouble};
+use super::super::status::{
+    CacheStatus, ConnectionStatus, LastError, LogStatus, ProviderTrouble, RedisError,
+    RequestsStatus,
+};
 use super::*;
 
 /// A status without any problem.
 fn quiet() -> Status {
     Status {
         trouble: Vec::new(),
+        problems: Vec::new(),
         version: "",
         now: String::new(),
         started: String::new(),
@@ -13,6 +17,7 @@ fn quiet() -> Status {
         certificate: None,
         workers: 2,
         connections: ConnectionStatus { open: 0, max: 7 },
+        requests: RequestsStatus::default(),
         listener: ListenerTrouble::default(),
         upstream: UpstreamStatus {
             address: "http://registry".to_owned(),
@@ -27,7 +32,7 @@ fn quiet() -> Status {
         limits: Vec::new(),
         logs: LogsStatus::default(),
         replicas: None,
-        redis_away: None,
+        redis: None,
         last_reload: None,
     }
 }
@@ -45,21 +50,42 @@ fn a_certificate_that_expires_soon_or_has_expired_is_listed_as_trouble() {
     for (seconds, expected) in [
         (i64::MAX, None),
         (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
-        (1, Some("The certificate expires soon, at then.")),
-        (0, Some("The certificate expired at then: clients refuse to connect.")),
+        (1, Some("The certificate expires soon. Until then. Renew it")),
+        (0, Some("The certificate has expired: clients refuse to connect. Since then. Renew it")),
     ] {
         let certificate = Some(CertificateStatus::new("then".to_owned(), seconds));
         let seen = trouble(Status { certificate, ..quiet() });
-        assert_eq!(seen, Vec::from_iter(expected.map(str::to_owned)), "{seconds}");
+        assert_eq!(seen.len(), usize::from(expected.is_some()), "{seconds}");
+        assert!(expected.is_none_or(|expected| seen[0].starts_with(expected)), "{seen:?}");
     }
 }
 
 #[test]
 fn redis_that_is_away_is_listed_with_the_revocations_that_wait() {
+    let last_error = Some(RedisError {
+        at: "now".to_owned(),
+        message: "no answer".to_owned(),
+        remedy: "check that it runs".to_owned(),
+    });
+    let redis = |up, last_error| {
+        let since = "then".to_owned();
+        trouble(Status {
+            redis: Some(RedisStatus { up, since, last_error, waiting_revocations: 3 }),
+            ..quiet()
+        })
+    };
+    assert_eq!(redis(true, None), [""; 0]);
+    const AWAY: &str = "Redis cannot be used: each replica goes on with its part of each limit";
     assert_eq!(
-        trouble(Status { redis_away: Some(3), ..quiet() }),
-        ["Redis cannot be used: each replica goes on with its part of each limit; revocations \
-             that wait for it: 3. The program log says why."]
+        redis(false, last_error),
+        [format!(
+            "{AWAY}: no answer. Revocations that wait for it: 3, since then, the last at now. \
+             Check that it runs."
+        )]
+    );
+    assert_eq!(
+        redis(false, None),
+        [format!("{AWAY}. Revocations that wait for it: 3, since then.")]
     );
 }
 
@@ -72,10 +98,10 @@ fn every_trouble_of_the_listener_is_listed() {
     };
     let seen = trouble(Status { listener, ..quiet() });
     assert_eq!(seen.len(), 3);
-    assert!(seen[0].starts_with("Of 2 workers, 1 stopped: restart the gate"), "{seen:?}");
+    assert!(seen[0].starts_with("Of 2 workers, 1 stopped. Restart the gate."), "{seen:?}");
     assert!(
         seen[1].starts_with(
-            "Connections cannot be accepted: Too many open files; the last time at then."
+            "Connections cannot be accepted: Too many open files. The last at then. If files"
         ),
         "{seen:?}"
     );
@@ -89,6 +115,7 @@ fn a_log_is_listed_while_it_fails_and_lost_access_lines_for_ten_minutes() {
         is_recent,
         lines_lost: 3,
         last_lost: then("disk full"),
+        since: None,
     };
     for (failing, is_recent, audit, access) in [
         (true, true, true, Some("The access log cannot be written: disk full.")),
@@ -100,7 +127,9 @@ fn a_log_is_listed_while_it_fails_and_lost_access_lines_for_ten_minutes() {
         let seen = trouble(Status { logs, ..quiet() });
         assert_eq!(seen.len(), usize::from(audit), "{seen:?}");
         assert!(
-            !audit || seen[0].starts_with("The audit log cannot be written: disk full. Every push"),
+            !audit
+                || seen[0]
+                    .starts_with("The audit log cannot be written, so every push and delete is"),
             "{seen:?}"
         );
         let logs = LogsStatus { access: log(failing, is_recent), audit: LogStatus::default() };
@@ -112,10 +141,12 @@ fn a_log_is_listed_while_it_fails_and_lost_access_lines_for_ten_minutes() {
 
 #[test]
 fn faults_of_one_kind_are_told_together() {
-    let fault = |operation, message: &str, last: &str| FaultStatus {
+    let fault = |operation: &'static str, message: &str, last: &str| FaultStatus {
+        id: operation.to_owned(),
         operation,
         reason: "reason",
         message: message.to_owned(),
+        detail: (operation == "tags").then(|| "no answer".to_owned()),
         requests: 2,
         first: "0".to_owned(),
         last: last.to_owned(),
@@ -130,10 +161,10 @@ fn faults_of_one_kind_are_told_together() {
     assert_eq!(
         trouble(status),
         [
-            "Upstream http://registry: it is late. Requests that failed: 4 (blob_get, tags), the \
-             last at 5. Do this.",
+            "Upstream http://registry: it is late: no answer. Requests that failed: 4 (blob_get, \
+             tags), since 0, the last at 5. Do this.",
             "Upstream http://registry: it leads elsewhere. Requests that failed: 2 (upload_start), \
-             the last at 4. Do this."
+             since 0, the last at 4. Do this."
         ]
     );
 }
@@ -143,8 +174,17 @@ fn each_trouble_of_a_provider_is_told_and_its_spent_budget() {
     let trouble_of = |breaker| {
         let troubles = ["is late", "is busy"].map(|message| ProviderTrouble {
             message,
+            reason: message,
             questions: 1,
+            first: "first".to_owned(),
             last: "then".to_owned(),
+            remedy: "Do this.",
+        });
+        let last_error = Some(LastError {
+            at: "then".to_owned(),
+            reason: "is busy",
+            message: "is busy".to_owned(),
+            detail: Some("status 429".to_owned()),
         });
         let provider = ProviderStatus {
             name: "sso".to_owned(),
@@ -153,17 +193,22 @@ fn each_trouble_of_a_provider_is_told_and_its_spent_budget() {
             failing: true,
             breaker,
             last_answer: None,
-            last_error: None,
+            last_error,
             troubles: troubles.into(),
             budget_spent_until: Some("later".to_owned()),
         };
         trouble(Status { providers: vec![provider], ..quiet() })
     };
     let seen = trouble_of("closed");
-    assert_eq!(seen[0], "Provider sso is late. Questions that failed: 1, the last at then.");
-    assert_eq!(seen[1], "Provider sso is busy. Questions that failed: 1, the last at then.");
-    assert!(seen[2].starts_with("Provider sso: its failure_budget is spent until later"));
+    const FACTS: &str = "Questions that failed: 1, since first, the last at then. Do this.";
+    assert_eq!(seen[0], format!("Provider sso is late. {FACTS}"));
+    assert_eq!(seen[1], format!("Provider sso is busy: status 429. {FACTS}"));
+    assert!(seen[2].starts_with("Provider sso: its failure_budget is spent, so"), "{seen:?}");
+    assert!(seen[2].contains(". Until later. The access log"), "{seen:?}");
     let seen = trouble_of("open");
-    assert!(seen[0].starts_with("Provider sso does not answer: the gate stops asking it"));
+    assert!(seen[0].starts_with(
+        "Provider sso is busy: status 429. Since first, the last at then. Logins and pushes get \
+         503. Meanwhile the gate stops asking it"
+    ));
     assert_eq!(seen.len(), 2);
 }

@@ -33,6 +33,9 @@ pub(super) fn form(schema: &Value) -> String {
         return example(schema);
     }
     match (schema.get("minimum"), schema.get("maximum")) {
+        (Some(least), Some(most)) if allows(schema, "number") => {
+            return format!("a number from {least} to {most}");
+        }
         (Some(least), Some(most)) => return format!("a whole number from {least} to {most}"),
         (Some(least), None) => return format!("a whole number of at least {least}"),
         _ => {}

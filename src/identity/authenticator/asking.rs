@@ -15,6 +15,7 @@ use crate::identity::guard::failed_logins::Search;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::identity::provider::common::log_topic::LogTopic;
 use crate::identity::shared_verdicts::{Lookup, SharedAnswer};
+use crate::telemetry::{QuestionTrace, SpanError, SpanKind};
 
 /// The limit on a question under way, as a multiple of the provider's `timeout`. Each exchange with
 /// a server may take the whole `timeout`; the rest is for the steps before it, such as reserving a
@@ -176,6 +177,13 @@ impl Asking<'_> {
         let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
         let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
         let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;
+        let why = match &answered {
+            Ok((Verdict::Unavailable | Verdict::NotNow(..), _)) => {
+                provider.provider.fault_since(self.begun)
+            }
+            Ok(_) => None,
+            Err(_) => Some(format!("no answer within {:?}", provider.timeout)),
+        };
         let (verdict, more) = answered.unwrap_or_else(|_| {
             if let Some(left_out) = provider.log_line(LogTopic::NoAnswer) {
                 tracing::warn!(
@@ -201,6 +209,9 @@ impl Asking<'_> {
         if let Some(took) = took {
             let is_up = verdict != Verdict::Unavailable;
             self.shared.metrics.question_answered(&provider.name, verdict.as_str(), is_up, took);
+            if let Some(trace) = &question.trace {
+                trace_answer(trace, self.begun, provider, &verdict);
+            }
         }
         let timed_out = took.is_some_and(|took| took >= provider.timeout);
         provider.health.came_to(
@@ -210,6 +221,9 @@ impl Asking<'_> {
             timed_out,
             SystemTime::now(),
         );
+        if let Some(why) = why {
+            provider.health.because(why);
+        }
         // Recorded before the verdict is published, so that it counts even if no caller waits for
         // it.
         if let Some(search) = &self.search {
@@ -242,6 +256,25 @@ impl Drop for Asking<'_> {
             let _ = self.sender.send(Some(answer));
         }
     }
+}
+
+/// Hands over the span of an answered question.
+fn trace_answer(
+    trace: &QuestionTrace,
+    begun: Instant,
+    provider: &ManagedProvider,
+    verdict: &Verdict,
+) {
+    let kind =
+        if provider.provider.asks_a_server() { SpanKind::Client } else { SpanKind::Internal };
+    let attributes = vec![
+        ("moorgate.provider", provider.name.clone().into()),
+        ("moorgate.provider.type", provider.type_name().into()),
+        ("moorgate.verdict", verdict.as_str().into()),
+    ];
+    let is_error = *verdict == Verdict::Unavailable;
+    let error = is_error.then(|| SpanError::Reason(verdict.as_str()));
+    trace.answered(begun, kind, attributes, error);
 }
 
 /// Asks the gate's own question, whose answer tells a provider that is down from callers that make

@@ -1,8 +1,8 @@
 //! The health of a provider as shown to operators: its last answer, its last failure, and the
 //! troubles that may go on.
 //!
-//! Only words of a closed list and keyed hashes are kept here: neither the text of an answer nor
-//! the question.
+//! Only words of a closed list, errors of the connection and keyed hashes are kept here: neither
+//! the text of an answer nor the question.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -29,6 +29,8 @@ pub struct Seen {
     pub answered: Option<(SystemTime, Duration)>,
     /// The time and the kind of the last failure.
     pub failed: Option<(SystemTime, Trouble)>,
+    /// The error of the last failure, as the gate met it. It has nothing of a question.
+    pub why: Option<String>,
     /// The troubles that may go on: no answer has shown that they are over.
     pub open: Vec<OpenTrouble>,
     /// The time until which the failure budget is spent, so that unknown credentials are refused.
@@ -39,6 +41,8 @@ pub struct Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTrouble {
     pub trouble: Trouble,
+    /// The time at which a question met it first.
+    pub first: SystemTime,
     /// The time at which a question met it last.
     pub last: SystemTime,
     /// The number of questions that met it.
@@ -48,6 +52,18 @@ pub struct OpenTrouble {
     callers: Vec<SecretId>,
     /// `true` if it has met more callers than `callers` can hold.
     has_more: bool,
+}
+
+/// A trouble that may go on, as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TroubleSeen {
+    pub trouble: Trouble,
+    /// The number of questions that met it.
+    pub count: u64,
+    /// The time at which the first of them did.
+    pub first: SystemTime,
+    /// The time at which the last of them did.
+    pub last: SystemTime,
 }
 
 /// The kinds of failure of a provider.
@@ -84,6 +100,25 @@ impl Trouble {
             Self::Barred => "refuses questions about a caller or from an address",
             Self::Misconfigured => {
                 "does not know the gate, or not what the gate asks for; check its settings"
+            }
+        }
+    }
+
+    /// Returns what the operator should do, as sentences.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::TimedOut | Self::Unavailable => {
+                "Check that it runs, and that this machine reaches it: moorgate check-config \
+                 --online asks it as the gate does."
+            }
+            Self::Busy => "Raise its rate limit for the gate.",
+            Self::TooManyQuestions => "Find out why it answers slowly.",
+            Self::Barred => {
+                "Look at the provider whether it bans the address of the caller or of the gate."
+            }
+            Self::Misconfigured => {
+                "Check the settings of this provider in the config, and those of the gate at the \
+                 provider."
             }
         }
     }
@@ -146,7 +181,7 @@ impl Health {
             seen.budget_spent_until = now.checked_add(*wait);
         }
         if let Some(trouble) = Trouble::from_verdict(verdict, timed_out) {
-            seen.failed = Some((now, trouble));
+            (seen.failed, seen.why) = (Some((now, trouble)), None);
             seen.met(trouble, secret, kind, now);
         } else if took.is_some() {
             // A question that was not asked says nothing about the provider.
@@ -159,6 +194,11 @@ impl Health {
                 seen.answered = Some((now, took));
             }
         }
+    }
+
+    /// Adds the error to the last failure.
+    pub fn because(&self, why: String) {
+        self.lock().why = Some(why);
     }
 
     /// Returns the observations so far.
@@ -175,16 +215,21 @@ impl Health {
 }
 
 impl Seen {
-    /// Returns the troubles that may go on, each with the number of questions that met it and the
-    /// time at which the last of them did.
-    pub fn troubles(&self) -> Vec<(Trouble, u64, SystemTime)> {
-        let mut all: Vec<(Trouble, u64, SystemTime)> = Vec::new();
-        for open in &self.open {
-            match all.iter_mut().find(|(trouble, ..)| *trouble == open.trouble) {
-                Some((_, count, last)) => {
-                    (*count, *last) = (*count + open.count, open.last.max(*last))
+    /// Returns the troubles that may go on, each once, although it met several kinds of questions.
+    pub fn troubles(&self) -> Vec<TroubleSeen> {
+        let mut all: Vec<TroubleSeen> = Vec::new();
+        for OpenTrouble { trouble, first, last, count, .. } in &self.open {
+            match all.iter_mut().find(|seen| seen.trouble == *trouble) {
+                Some(seen) => {
+                    seen.count += count;
+                    (seen.first, seen.last) = (seen.first.min(*first), seen.last.max(*last));
                 }
-                None => all.push((open.trouble, open.count, open.last)),
+                None => all.push(TroubleSeen {
+                    trouble: *trouble,
+                    count: *count,
+                    first: *first,
+                    last: *last,
+                }),
             }
         }
         all
@@ -195,7 +240,8 @@ impl Seen {
         let same = |open: &&mut OpenTrouble| open.trouble.is_like(trouble) && open.kind == kind;
         let Some(open) = self.open.iter_mut().find(same) else {
             let (callers, has_more) = (vec![secret], false);
-            self.open.push(OpenTrouble { trouble, last: now, count: 1, kind, callers, has_more });
+            let (first, last, count) = (now, now, 1);
+            self.open.push(OpenTrouble { trouble, first, last, count, kind, callers, has_more });
             return;
         };
         (open.trouble, open.last, open.count) = (trouble, now, open.count + 1);

@@ -10,6 +10,7 @@ use super::keyed_hash::{CredentialId, HashKey, KnownAs, SecretId};
 use super::revocation::Revocation;
 use crate::registry::{Access, Action};
 use crate::request_id::RequestId;
+use crate::telemetry::QuestionTrace;
 
 /// A question to a provider: one credential and one access.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Question {
     /// The waits of the request for other replicas; `None` if there are none, or if it has not had
     /// to wait yet.
     pub waits: Option<Arc<ReplicaWaits>>,
+    /// The trace of the request, if it is sampled.
+    pub trace: Option<Arc<QuestionTrace>>,
 }
 
 /// The time that a request has waited for other replicas, at all stages together. It has as much
@@ -105,6 +108,7 @@ impl Question {
             request_id,
             vouched_by: None,
             waits: None,
+            trace: None,
             revocation,
         }
     }

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 pub use reply::Expected;
 use reply::{ActiveToken, TokenState};
 
+use super::common::last_fault::LastFault;
 use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
@@ -73,6 +74,7 @@ pub struct Introspection {
     scopes: ScopeLists,
     client: HttpClient,
     log_throttle: LogThrottle,
+    last_fault: LastFault,
 }
 
 impl Introspection {
@@ -97,6 +99,7 @@ impl Introspection {
             scopes,
             client,
             log_throttle: LogThrottle::default(),
+            last_fault: LastFault::default(),
         })
     }
 
@@ -145,6 +148,11 @@ impl Introspection {
         }
     }
 
+    /// Returns the last error.
+    pub fn last_fault(&self) -> &LastFault {
+        &self.last_fault
+    }
+
     /// Returns whether the endpoint answers at all. The question is about the empty token, so no
     /// caller can influence the outcome.
     pub async fn is_up(&self) -> bool {
@@ -180,6 +188,7 @@ impl Introspection {
     /// fail could cause one.
     fn no_verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let misconfigured = |why: &str| {
+            self.last_fault.note(&format!("status {}: {why}", reply.status.as_u16()));
             if let Some(left_out) = self.line(LogTopic::Misconfigured) {
                 tracing::error!(
                     provider = %self.sources.provider(),
@@ -198,6 +207,7 @@ impl Introspection {
                 self.client_id
             )),
             StatusCode::TOO_MANY_REQUESTS => {
+                self.last_fault.note("status 429");
                 if let Some(left_out) = self.line(LogTopic::Busy) {
                     tracing::warn!(
                         provider = %self.sources.provider(),
@@ -233,6 +243,7 @@ impl Introspection {
     }
 
     fn unavailable(&self, question: &Question, why: &str) -> Verdict {
+        self.last_fault.note(why);
         if let Some(left_out) = self.line(LogTopic::NoAnswer) {
             tracing::warn!(
                 provider = %self.sources.provider(),

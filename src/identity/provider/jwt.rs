@@ -22,6 +22,7 @@ use rules::LEEWAY;
 pub use rules::{Tenants, TokenRules, Workload};
 
 use super::common::claims::ClaimError;
+use super::common::last_fault::LastFault;
 use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
@@ -187,6 +188,11 @@ impl Jwt {
         self.keys.are_known().await
     }
 
+    /// Returns the last error of a fetch of the issuer's keys.
+    pub fn last_fault(&self) -> &LastFault {
+        self.keys.last_fault()
+    }
+
     /// Returns whether `issuer` is the issuer of this provider, byte for byte.
     pub fn is_issuer(&self, issuer: &str) -> bool {
         self.rules.issuer == issuer
@@ -235,9 +241,13 @@ impl Jwt {
             KeyLookup::Keys(keys) => keys,
             KeyLookup::NoSuchKey => return Err(JwtError::NoSuchKey),
             KeyLookup::NotNow(retry_after) => {
+                self.keys.last_fault().again();
                 return Ok(Verdict::NotNow(NotNow::Busy, retry_after));
             }
-            KeyLookup::NoKeysYet => return Ok(Verdict::Unavailable),
+            KeyLookup::NoKeysYet => {
+                self.keys.last_fault().again();
+                return Ok(Verdict::Unavailable);
+            }
         };
         if !keys.iter().any(|key| key.has_signed(token.signed, token.signature, algorithm)) {
             return Err(JwtError::Signature);

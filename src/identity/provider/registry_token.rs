@@ -20,6 +20,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::common::last_fault::LastFault;
 use super::common::sources::Sources;
 use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
 use crate::http_client::{HttpClient, HttpServer, RETRY_AFTER, Reply};
@@ -68,6 +69,7 @@ pub struct TokenServer {
     gitlab: Option<GitLabReading>,
     keeps_tokens: bool,
     log_throttle: LogThrottle,
+    last_fault: LastFault,
 }
 
 impl TokenServer {
@@ -93,6 +95,7 @@ impl TokenServer {
             gitlab,
             keeps_tokens: false,
             log_throttle: LogThrottle::default(),
+            last_fault: LastFault::default(),
         }
     }
 
@@ -106,6 +109,11 @@ impl TokenServer {
     /// Returns the `type` of such a provider in the config.
     pub fn type_name(&self) -> &'static str {
         if self.gitlab.is_some() { "gitlab" } else { "registry_token" }
+    }
+
+    /// Returns the last error.
+    pub fn last_fault(&self) -> &LastFault {
+        &self.last_fault
     }
 
     /// Asks what the credential is granted. `known` is `true` if this server has verified the

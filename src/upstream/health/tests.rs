@@ -1,5 +1,4 @@
 use super::*;
-use crate::denial::UpstreamFault;
 
 const TOOK: Duration = Duration::from_micros(1_234_567);
 const PULL: Work = Work::Of(Operation::ManifestGet);
@@ -28,19 +27,34 @@ fn the_last_answer_and_the_last_fault_are_kept() {
     assert_eq!(health.seen(at(0)), UpstreamSeen::default());
     health.answered(PULL, StatusCode::OK, TOOK, at(0) + Duration::from_millis(999));
     let answered = Some((at(0), TOOK));
-    let expected = UpstreamSeen { up: Some(true), answered, failed: None, open: Vec::new() };
+    let expected = UpstreamSeen { up: Some(true), answered, ..UpstreamSeen::default() };
     assert_eq!(health.seen(at(0)), expected);
     health.failed(PULL, UpstreamFault::NoAnswer, at(1));
     let fault = RegistryFault::NotPassedOn(UpstreamFault::NoAnswer);
     let failed = Some((at(1), fault));
     let open = OpenFault { work: PULL, fault, first: at(1), last: at(1), count: 1 };
-    let expected = UpstreamSeen { up: Some(false), answered, failed, open: vec![open] };
+    let expected = UpstreamSeen {
+        up: Some(false),
+        answered,
+        failed,
+        open: vec![open],
+        ..UpstreamSeen::default()
+    };
     assert_eq!(health.seen(at(1)), expected);
     health.answered(PULL, StatusCode::OK, Duration::MAX, at(2));
     health.completed(PULL, StatusCode::OK);
     let answered = Some((at(2), Duration::from_micros(u32::MAX.into())));
-    let expected = UpstreamSeen { up: Some(true), answered, failed, open: Vec::new() };
+    let expected = UpstreamSeen { up: Some(true), answered, failed, ..UpstreamSeen::default() };
     assert_eq!(health.seen(at(2)), expected);
+}
+
+#[test]
+fn the_error_belongs_to_its_fault() {
+    let health = UpstreamHealth::default();
+    health.because(UpstreamFault::Unreachable, "connection refused".to_owned());
+    health.failed(PULL, UpstreamFault::Unreachable, at(0));
+    let fault = RegistryFault::NotPassedOn(UpstreamFault::Unreachable);
+    assert_eq!(health.seen(at(0)).why, Some((fault, "connection refused".to_owned())));
 }
 
 #[test]

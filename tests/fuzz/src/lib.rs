@@ -16,3 +16,4 @@ pub mod jwt;
 pub mod message;
 pub mod request;
 pub mod token_request;
+pub mod traceparent;

@@ -65,8 +65,8 @@ fn a_gate_without_free_descriptors_does_not_spin_and_recovers() {
     let answer = send(gate.address, &message);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(freed.elapsed() < Duration::from_secs(2), "{:?}", freed.elapsed());
-    let shown = send(gate.admin, &request("GET", "/", None, "", ""));
-    assert!(shown.contains("<li>Connections cannot be accepted: Too many open files"), "{shown}");
+    let shown = send(gate.admin, &request("GET", "/status.json", None, "", ""));
+    assert!(shown.contains("Connections cannot be accepted: Too many open files"), "{shown}");
     wait_until("it keeps what was closed", || open_files(&gate) <= before);
     gate.signal("-TERM");
     assert_eq!(gate.end().status.code(), Some(0));

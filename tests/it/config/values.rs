@@ -73,6 +73,7 @@ fn a_minimal_config_has_the_expected_defaults() {
         (config.log.format, config.log.access),
         (moorgate::record::LogFormat::Json, AccessLogTarget::Stdout)
     );
+    assert!(config.telemetry.is_none());
 }
 
 #[test]
@@ -135,6 +136,10 @@ fn every_value_in_the_file_reaches_the_config() {
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (5, 6));
     assert_eq!(config.cache.stale_if_error, seconds(0));
     assert_eq!(config.log.access, AccessLogTarget::File(folder().join("access.log")));
+    let telemetry = config.telemetry.as_ref().unwrap();
+    let url = telemetry.collector.endpoint.url();
+    assert_eq!(url, "https://collector.example.com:4318/otlp/v1/traces");
+    assert!((telemetry.sample - 0.5).abs() < f64::EPSILON);
     let shown = format!("{config:?}");
     assert!(!shown.contains("s3cret") && !shown.contains(KEY_IN_USE), "{shown}");
 }

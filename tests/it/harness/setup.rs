@@ -44,6 +44,8 @@ pub struct Setup {
     /// Lines of `redis` about the Redis that the gate shares with other gates, and the address of
     /// the stand-in GitLab that all of them ask.
     pub shared: Option<(String, SocketAddr)>,
+    /// Lines of `telemetry`; empty for no traces.
+    pub telemetry: String,
     /// Files beside the config: name and content.
     pub files: Vec<(&'static str, &'static str)>,
 }
@@ -68,7 +70,8 @@ impl Setup {
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
             "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n\
-             {tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}{}{}{}{}{redis}",
+             {tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}\
+             {}{}{}{}{}{}{}{redis}{}",
             self.external_port,
             lines(&self.http),
             lines(&self.upstream),
@@ -79,6 +82,7 @@ impl Setup {
             section("tokens", &self.tokens),
             section("log", &self.log),
             section("admin", &self.admin),
+            section("telemetry", &self.telemetry.lines().collect::<Vec<_>>()),
         )
     }
 }

@@ -57,13 +57,13 @@ async fn lost_lines_of_the_access_log_are_counted_and_reported() {
     gate.send("GET", "/v2/", Some(ALICE), "", "").await;
     let lost = "moorgate_access_log_lines_lost_total 1\n";
     soon(async { while !gate.admin("/metrics").await.body.contains(lost) {} }).await;
-    let shown = gate.admin("/").await.body;
-    assert!(shown.contains("<li>The access log cannot be written: No space left"), "{shown}");
+    let shown = gate.admin("/status.json").await.body;
+    assert!(shown.contains("The access log cannot be written: No space left"), "{shown}");
     gate.edit("access: /dev/full", "access: b.log");
     assert!(gate.reload().await);
     logged(&gate, "written", "b.log").await;
-    let shown = gate.admin("/").await.body;
-    assert!(shown.contains("<li>The access log loses lines: No space left"), "{shown}");
+    let shown = gate.admin("/status.json").await.body;
+    assert!(shown.contains("The access log loses lines: No space left"), "{shown}");
 }
 
 /// Logs are reopened even if the config is invalid. The tool that rotates the logs does not know

@@ -5,6 +5,7 @@ use moorgate::demo::Scripted;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
+use super::html::Html;
 use super::{PULL, page, status};
 use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, request};
 use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOADS, soon};
@@ -63,8 +64,9 @@ async fn refused_pushes_stay_on_top_until_a_push_succeeds() {
     for words in ["leads to another host", "Requests that failed: 5 (upload_start)", "http.host"] {
         assert!(trouble.contains(words), "{words} in {trouble}");
     }
-    let html = page(&world.1).await;
-    assert!(html.contains("<li>Upstream ") && html.contains("up, with problems"), "{html}");
+    let text = Html::read(&page(&world.1).await).text;
+    assert!(text.contains("Known problems: 1 Upstream "), "{text}");
+    assert!(text.contains("State up, with problems"), "{text}");
     assert_eq!(ask(&mut world, ("POST", UPLOADS), STARTED).await, 202);
     assert_eq!(faults(&world.1).await, []);
 }

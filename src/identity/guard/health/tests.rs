@@ -24,7 +24,7 @@ fn not_now(why: NotNow) -> Verdict {
 }
 
 fn open(health: &Health, now: SystemTime) -> Vec<(Trouble, u64)> {
-    health.seen(now).troubles().into_iter().map(|(trouble, count, _)| (trouble, count)).collect()
+    health.seen(now).troubles().into_iter().map(|seen| (seen.trouble, seen.count)).collect()
 }
 
 #[test]
@@ -39,13 +39,38 @@ fn the_last_answer_and_the_last_trouble_are_kept() {
     came_to(&health, caller, &Verdict::Unavailable, second);
     let (seen, failed) = (health.seen(second), Some((second, Trouble::Unavailable)));
     assert_eq!((seen.up, seen.answered, seen.failed), (Some(false), answered, failed));
-    assert_eq!(seen.troubles(), [(Trouble::Unavailable, 1, second)]);
+    let trouble = Trouble::Unavailable;
+    let expected = TroubleSeen { trouble, count: 1, first: second, last: second };
+    assert_eq!(seen.troubles(), [expected]);
 
     let third = second + TOOK;
     came_to(&health, caller, &Verdict::Rejected, third);
     let answered = Some((third, TOOK));
     let expected = Seen { up: Some(true), answered, failed, ..Seen::default() };
     assert_eq!(health.seen(third), expected);
+}
+
+#[test]
+fn the_error_of_the_last_failure_is_kept_until_the_next_one() {
+    let (health, now, caller) = (Health::default(), SystemTime::now(), callers(1)[0]);
+    came_to(&health, caller, &Verdict::Unavailable, now);
+    health.because("connection refused".to_owned());
+    came_to(&health, caller, &Verdict::NotMine, now);
+    assert_eq!(health.seen(now).why.as_deref(), Some("connection refused"));
+    came_to(&health, caller, &Verdict::Unavailable, now);
+    assert_eq!(health.seen(now).why, None);
+}
+
+#[test]
+fn a_trouble_of_two_kinds_of_questions_has_the_time_of_the_first_one() {
+    let (health, first, caller) = (Health::default(), SystemTime::now(), callers(1)[0]);
+    let last = first + TOOK;
+    came_to(&health, caller, &Verdict::Unavailable, first);
+    let push = (caller, QuestionKind::Change);
+    health.came_to(push, &Verdict::Unavailable, Some(TOOK), false, last);
+    let trouble = Trouble::Unavailable;
+    let expected = TroubleSeen { trouble, count: 2, first, last };
+    assert_eq!(health.seen(last).troubles(), [expected]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::{JwksError, KeyMatch, KeySet, MAX_JWKS_BYTES, PublicKey};
 use crate::http_client::{AskError, HttpClient};
+use crate::identity::provider::common::last_fault::LastFault;
 
 /// The intervals between fetches of keys.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,7 @@ pub enum KeyLookup {
 pub struct Keys {
     known: watch::Receiver<Option<Arc<KeySet>>>,
     remote: Option<Remote>,
+    last_fault: Arc<LastFault>,
 }
 
 struct Remote {
@@ -67,6 +69,7 @@ struct Fetcher {
     client: HttpClient,
     intervals: RefreshIntervals,
     known: watch::Sender<Option<Arc<KeySet>>>,
+    last_fault: Arc<LastFault>,
     /// The past fetches. The lock is held during a fetch, so that there is only one at a time and
     /// callers share it.
     fetches: Arc<Mutex<Fetches>>,
@@ -97,7 +100,8 @@ enum FetchError {
 impl Keys {
     /// Creates keys that never change.
     pub fn fixed(keys: KeySet) -> Self {
-        Self { known: watch::channel(Some(Arc::new(keys))).1, remote: None }
+        let known = watch::channel(Some(Arc::new(keys))).1;
+        Self { known, remote: None, last_fault: Arc::default() }
     }
 
     /// Creates the keys at `url`, for the provider of this name. Fetching begins at once, on the
@@ -109,19 +113,26 @@ impl Keys {
         intervals: RefreshIntervals,
     ) -> Self {
         let (sender, known) = watch::channel(None);
+        let last_fault = Arc::<LastFault>::default();
         let fetcher = Arc::new(Fetcher {
             provider,
             url,
             client,
             intervals,
             known: sender,
+            last_fault: last_fault.clone(),
             fetches: Arc::default(),
         });
         // Locked before any caller can ask, so that the first caller waits for this fetch and does
         // not begin another one.
         let first = fetcher.fetches.clone().try_lock_owned().ok();
         let refreshing = tokio::spawn(fetcher.clone().refresh_for_ever(first));
-        Self { known, remote: Some(Remote { fetcher, refreshing }) }
+        Self { known, remote: Some(Remote { fetcher, refreshing }), last_fault }
+    }
+
+    /// Returns the last error of a fetch.
+    pub fn last_fault(&self) -> &LastFault {
+        &self.last_fault
     }
 
     /// Returns the key for a token whose header has this `kid` and `alg`. If the key is unknown,
@@ -221,6 +232,9 @@ impl Fetcher {
         let fetched = self.fetch_once().await;
         fetches.failed = fetched.is_err();
         fetches.ended = Some(Instant::now());
+        if let Err(error) = &fetched {
+            self.last_fault.note(&format!("the issuer's keys cannot be fetched: {error}"));
+        }
         let (provider, url) = (&self.provider, &self.url);
         match fetched {
             Ok(keys) => {

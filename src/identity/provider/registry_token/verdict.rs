@@ -58,6 +58,7 @@ impl TokenServer {
                 ),
             ),
             StatusCode::FORBIDDEN => {
+                self.last_fault.note("status 403");
                 if let Some(left_out) = self.line(LogTopic::Barred) {
                     tracing::warn!(
                         %provider,
@@ -71,6 +72,7 @@ impl TokenServer {
                 Verdict::NotNow(NotNow::Barred, retry_after)
             }
             StatusCode::TOO_MANY_REQUESTS => {
+                self.last_fault.note("status 429");
                 if let Some(left_out) = self.line(LogTopic::Busy) {
                     tracing::warn!(
                         %provider,
@@ -83,6 +85,7 @@ impl TokenServer {
                 Verdict::NotNow(NotNow::Busy, retry_after)
             }
             StatusCode::NOT_FOUND => {
+                self.last_fault.note("status 404; check url and service");
                 if let Some(left_out) = self.line(LogTopic::Misconfigured) {
                     tracing::error!(
                         %provider,
@@ -98,6 +101,7 @@ impl TokenServer {
             // The status concerns this question alone. If it counted as an outage, a caller could
             // cause one by sending what the server does not accept.
             status if status.is_client_error() => {
+                self.last_fault.note(&format!("status {}", status.as_u16()));
                 if let Some(left_out) = self.line(LogTopic::Barred) {
                     tracing::warn!(
                         %provider,
@@ -246,6 +250,7 @@ impl TokenServer {
     }
 
     pub(super) fn unavailable(&self, question: &Question, why: &str) -> Verdict {
+        self.last_fault.note(why);
         if let Some(left_out) = self.line(LogTopic::NoAnswer) {
             tracing::warn!(
                 provider = %self.sources.provider(),
