@@ -16,6 +16,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::runtime::Handle;
 
+pub use exporter::CollectorSeen;
 pub use request_trace::{QuestionTrace, RequestTrace, SpanError, UpstreamRequest};
 pub use span::{Span, SpanKind, TraceClock, Value};
 
@@ -86,6 +87,11 @@ impl Tracer {
     /// Takes spans to send. If too many wait, they are lost and counted.
     pub fn take(&self, spans: Vec<Span>) {
         self.exporter.take(spans);
+    }
+
+    /// Returns the state of the collector.
+    pub fn collector(&self) -> CollectorSeen {
+        self.exporter.seen()
     }
 
     /// Waits until the spans that were taken before are sent, or for `limit`.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Admin;
 use super::status::{
-    CacheStatus, CertificateStatus, ConnectionStatus, FaultStatus, LastAnswer, LastError,
-    LimitStatus, ListenerTrouble, LogStatus, LogsStatus, ProviderStatus, ProviderTrouble,
-    RedisError, RedisStatus, ReloadStatus, ReplicaStatus, RequestsStatus, Status, UpstreamStatus,
+    CacheStatus, CertificateStatus, CollectorError, ConnectionStatus, FaultStatus, LastAnswer,
+    LastError, LimitStatus, ListenerTrouble, LogStatus, LogsStatus, ProviderStatus,
+    ProviderTrouble, RedisError, RedisStatus, ReloadStatus, ReplicaStatus, RequestsStatus, Status,
+    TelemetryStatus, UpstreamStatus,
 };
 use crate::identity::authenticator::{self, CacheUse};
 use crate::metrics::Metrics;
@@ -16,6 +17,7 @@ use crate::recent::is_recent;
 use crate::record::{AuditLog, LogSeen, Recorder};
 use crate::replicas::{ReplicaSeen, ReplicasSeen};
 use crate::server::{ConnectionLimit, ListenerHealth};
+use crate::telemetry::CollectorSeen;
 use crate::upstream::{OpenFault, UpstreamSettings};
 
 /// The values that stay the same for the whole life of the process.
@@ -78,6 +80,7 @@ impl Admin {
             logs: logs(&gate.recorder, &gate.audit, now),
             redis: seen.as_ref().map(redis),
             replicas: seen.map(|seen| seen.replicas.into_iter().map(replica).collect()),
+            telemetry: gate.tracer.as_ref().map(|tracer| telemetry(tracer.collector())),
             last_reload: self.last_reload.borrow().as_deref().map(reload),
         };
         status.with_trouble()
@@ -200,6 +203,15 @@ fn redis(seen: &ReplicasSeen) -> RedisStatus {
         since: time(seen.redis.since),
         last_error,
         waiting_revocations: seen.waiting,
+    }
+}
+
+fn telemetry(seen: CollectorSeen) -> TelemetryStatus {
+    TelemetryStatus {
+        failing: seen.failing_since.is_some(),
+        since: seen.failing_since.map(time),
+        last_error: seen.failed.map(|(at, message)| CollectorError { at: time(at), message }),
+        spans_lost: seen.lost,
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Status {
     pub replicas: Option<Vec<ReplicaStatus>>,
     /// The Redis that the replicas share. Null without `redis`.
     pub redis: Option<RedisStatus>,
+    /// The collector of traces. Null without `telemetry`.
+    pub telemetry: Option<TelemetryStatus>,
     /// The last reload attempt. Null if there was none since the start.
     pub last_reload: Option<ReloadStatus>,
 }
@@ -93,6 +95,25 @@ pub(super) struct RedisStatus {
     pub last_error: Option<RedisError>,
     /// The number of revocations that the other replicas have not been told yet.
     pub waiting_revocations: usize,
+}
+
+/// The collector of traces.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct TelemetryStatus {
+    /// `true` if the collector did not take the last spans.
+    pub failing: bool,
+    /// The time since which it takes none.
+    pub since: Option<String>,
+    pub last_error: Option<CollectorError>,
+    /// The number of spans that were lost.
+    pub spans_lost: u64,
+}
+
+/// The last reason for which the collector did not take spans.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct CollectorError {
+    pub at: String,
+    pub message: String,
 }
 
 /// The last reason for which Redis could not be used.

@@ -2,7 +2,7 @@
 
 use super::status::{
     CERTIFICATE_ENDS_SOON, CertificateStatus, Count, FaultStatus, KnownProblem, ListenerTrouble,
-    LogsStatus, ProviderStatus, RedisStatus, ReloadStatus, Status, UpstreamStatus,
+    LogsStatus, ProviderStatus, RedisStatus, ReloadStatus, Status, TelemetryStatus, UpstreamStatus,
 };
 
 impl Status {
@@ -30,6 +30,7 @@ impl Status {
         }
         problems.extend(self.redis.as_ref().and_then(RedisStatus::problem));
         problems.extend(self.logs.access_problem());
+        problems.extend(self.telemetry.as_ref().and_then(TelemetryStatus::problem));
         problems.extend(self.last_reload.as_ref().and_then(ReloadStatus::problem));
         self.trouble = problems.iter().map(KnownProblem::sentence).collect();
         self.problems = problems;
@@ -297,6 +298,25 @@ impl RedisStatus {
             last: error.map(|error| error.at.clone()),
             remedy: error.map(|error| capitalised(&error.remedy)).unwrap_or_default(),
             runbook: "moorgateredisdown",
+            ..KnownProblem::default()
+        })
+    }
+}
+
+impl TelemetryStatus {
+    fn problem(&self) -> Option<KnownProblem> {
+        let error = self.last_error.as_ref().filter(|_| self.failing)?;
+        Some(KnownProblem {
+            id: "telemetry".to_owned(),
+            what: "The collector does not take spans, so traces are lost".to_owned(),
+            error: Some(error.message.clone()),
+            count: Some(Count { of: "Spans lost", number: self.spans_lost, operations: None }),
+            since: self.since.clone(),
+            last: Some(error.at.clone()),
+            remedy: "Requests do not wait for it. Check telemetry.otlp_endpoint, and that the \
+                     collector runs."
+                .to_owned(),
+            runbook: "the-collector-does-not-take-spans",
             ..KnownProblem::default()
         })
     }

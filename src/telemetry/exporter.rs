@@ -3,9 +3,9 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -41,6 +41,18 @@ const MOST_SHOWN: usize = 200;
 pub(super) struct Exporter {
     queue: mpsc::Sender<Queued>,
     overflowed: Arc<AtomicU64>,
+    seen: Arc<Mutex<CollectorSeen>>,
+}
+
+/// The state of the collector as operators see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectorSeen {
+    /// The time since which the collector takes no spans; `None` if it took the last batch.
+    pub failing_since: Option<SystemTime>,
+    /// The last time at which it did not take a batch, and why.
+    pub failed: Option<(SystemTime, String)>,
+    /// The number of spans that were lost.
+    pub lost: u64,
 }
 
 enum Queued {
@@ -59,6 +71,7 @@ struct Sending {
     untold: u64,
     is_failing: bool,
     throttle: LogThrottle,
+    seen: Arc<Mutex<CollectorSeen>>,
 }
 
 /// The reason why the collector did not take a batch.
@@ -75,6 +88,7 @@ impl Exporter {
     pub(super) fn start(collector: &HttpServer, runtime: &Handle) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel(MAX_WAITING);
         let overflowed = Arc::<AtomicU64>::default();
+        let seen = Arc::<Mutex<CollectorSeen>>::default();
         let sending = Sending {
             client: HttpClient::for_server(collector)?,
             url: collector.endpoint.url(),
@@ -82,9 +96,15 @@ impl Exporter {
             untold: 0,
             is_failing: false,
             throttle: LogThrottle::default(),
+            seen: seen.clone(),
         };
         runtime.spawn(sending.run(messages));
-        Ok(Self { queue, overflowed })
+        Ok(Self { queue, overflowed, seen })
+    }
+
+    /// Returns the state of the collector.
+    pub(super) fn seen(&self) -> CollectorSeen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes spans to send. If too many wait, they are lost and counted. This never waits.
@@ -157,6 +177,7 @@ impl Sending {
                     let why = format!("it rejected some: {}", printable(&message));
                     self.lost(rejected.min(spans), &why);
                 }
+                self.see(|seen| seen.failing_since = None);
                 if std::mem::take(&mut self.is_failing) {
                     self.tell_lost("it did not answer before");
                     tracing::info!(collector = self.url, "the collector takes spans again");
@@ -165,6 +186,11 @@ impl Sending {
             }
             Err(NotTaken { why, pause }) => {
                 self.is_failing = true;
+                let now = SystemTime::now();
+                self.see(|seen| {
+                    seen.failing_since.get_or_insert(now);
+                    seen.failed = Some((now, printable(&why).into_owned()));
+                });
                 self.lost(spans, &why);
                 Some(pause)
             }
@@ -194,9 +220,14 @@ impl Sending {
     /// Counts lost spans, and reports them, with one line in ten seconds.
     fn lost(&mut self, spans: u64, why: &dyn fmt::Display) {
         self.untold = self.untold.saturating_add(spans);
+        self.see(|seen| seen.lost = seen.lost.saturating_add(spans));
         if self.throttle.line(&"lost", Instant::now().into_std()).is_some() {
             self.tell_lost(why);
         }
+    }
+
+    fn see(&self, change: impl FnOnce(&mut CollectorSeen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn tell_lost(&mut self, why: impl fmt::Display) {

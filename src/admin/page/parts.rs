@@ -3,7 +3,8 @@
 use super::html::{Html, Item, Span};
 use crate::admin::status::{
     CertificateStatus, Count, FaultStatus, KnownProblem, LastAnswer, LastError, LimitStatus,
-    ProviderStatus, RedisError, RedisStatus, ReloadStatus, ReplicaStatus, Status, UpstreamStatus,
+    ProviderStatus, RedisError, RedisStatus, ReloadStatus, ReplicaStatus, Status, TelemetryStatus,
+    UpstreamStatus,
 };
 
 impl Item for KnownProblem {
@@ -316,6 +317,24 @@ pub(super) fn logs(html: &mut Html, status: &Status) {
                 html.raw(", lines lost: ").count(&format!("{path}.lines_lost"), log.lines_lost);
             });
         }
+        let none = TelemetryStatus::default();
+        let telemetry = status.telemetry.as_ref().unwrap_or(&none);
+        html.entry("Traces", |html| {
+            html.unless("telemetry", status.telemetry.is_some(), |html| {
+                html.raw("off");
+            });
+            html.when("telemetry", status.telemetry.is_some(), |html| {
+                let state = if telemetry.failing { ("down", "not taken") } else { ("up", "taken") };
+                html.state("telemetry.failing", "traces", state);
+                html.raw(", spans lost: ").count("telemetry.spans_lost", telemetry.spans_lost);
+            });
+            let error = telemetry.last_error.as_ref();
+            html.when("telemetry.last_error", error.is_some(), |html| {
+                let (at, message) = error.map_or(("", ""), |it| (&it.at, &it.message));
+                html.raw("<br>Last error ").time("telemetry.last_error.at", at).raw(": ");
+                html.value("code", "telemetry.last_error.message", "text", message);
+            });
+        });
     });
 }
 

@@ -89,6 +89,7 @@
     draining: choice(["down", "draining"], ["up", "serving"]),
     expired: choice(["down", "expired"], ["up", "expires"]),
     log: choice(["down", "cannot be written"], ["up", "works"]),
+    traces: choice(["down", "not taken"], ["up", "taken"]),
     redis: choice(["up", "up"], ["down", "down"]),
     reload: choice(["up", "applied"], ["down", "not applied"]),
   };

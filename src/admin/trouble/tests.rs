@@ -33,6 +33,7 @@ fn quiet() -> Status {
         logs: LogsStatus::default(),
         replicas: None,
         redis: None,
+        telemetry: None,
         last_reload: None,
     }
 }

@@ -252,6 +252,7 @@ pub(super) const ROOMS: &[Room] = &[
             "record",
             "replicas",
             "server",
+            "telemetry",
             "upstream",
         ],
         must_not_use: &["moka", "rustls"],

@@ -169,3 +169,27 @@ async fn the_log_counts_lost_spans() {
     assert!(line.contains(&format!("\"collector\":\"http://{address}/v1/traces\"")), "{line}");
     assert!(line.contains("Connection refused"), "{line}");
 }
+
+#[tokio::test]
+async fn the_status_shows_a_collector_that_takes_no_spans_until_it_takes_some() {
+    let mut collector = Collector::start();
+    collector.answers("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    let gate = traced(&collector, "1", Setup::default()).await;
+    let status = async || {
+        let body = gate.admin("/status.json").await.body;
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()
+    };
+    assert_eq!(status().await["telemetry"]["failing"], false);
+    is_served(&gate).await;
+    collector.batch().await;
+    soon(async { while status().await["problems"] == serde_json::json!([]) {} }).await;
+    let seen = status().await;
+    assert_eq!(seen["problems"][0]["error"], "it answered 500");
+    assert_eq!(seen["problems"][0]["since"], seen["telemetry"]["since"]);
+    assert_eq!(seen["telemetry"]["spans_lost"], 1);
+    collector.answers(TAKEN);
+    is_served(&gate).await;
+    collector.batch().await;
+    soon(async { while status().await["problems"] != serde_json::json!([]) {} }).await;
+    assert_eq!(status().await["telemetry"]["last_error"]["message"], "it answered 500");
+}
