@@ -10,6 +10,7 @@ mod connector;
 mod elsewhere;
 mod exchange;
 mod fault;
+mod fault_log;
 mod headers;
 mod health;
 mod location;
@@ -22,8 +23,6 @@ mod send;
 mod web_address;
 
 use std::borrow::Cow;
-use std::fmt;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -354,56 +353,5 @@ impl Upstream {
         rewritten.map_err(|LeadsElsewhere(address)| {
             self.log_elsewhere(record.request_id(), parts.status, &address)
         })
-    }
-
-    /// Logs where a response leads that is not passed on, and returns the fault.
-    fn log_elsewhere(&self, request_id: &str, status: StatusCode, address: &str) -> UpstreamFault {
-        let fault = UpstreamFault::LeadsElsewhere;
-        if let Some(left_out) = self.may_log(&(fault, address)) {
-            tracing::error!(
-                request_id,
-                left_out,
-                status = status.as_u16(),
-                leads_to = %printable(address),
-                "the registry's response leads elsewhere and was not passed on; make the registry \
-                 use relative addresses, or http.external_url as its own address (http.host in \
-                 Distribution's config); if it leads uploads to another host on purpose, list that \
-                 host in upstream.upload_hosts (https only)"
-            );
-        }
-        fault
-    }
-
-    /// Logs a fault of the registry, unless the same fault was logged recently: during an outage,
-    /// every request meets it.
-    fn log_fault(&self, request_id: &str, fault: UpstreamFault, what: fmt::Arguments<'_>) {
-        // Where a response leads has been logged already.
-        if fault == UpstreamFault::LeadsElsewhere {
-            return;
-        }
-        if let Some(left_out) = self.may_log(&fault) {
-            tracing::error!(request_id, left_out, "{what}");
-        }
-    }
-
-    /// Returns the number of lines that were left out if a line about this subject may be written.
-    fn may_log(&self, subject: &impl Hash) -> Option<u64> {
-        let line = self.settings.log_throttle.line(subject, Instant::now());
-        line.map(|left_out| left_out.same)
-    }
-
-    /// Records the fault of a denial in the registry's health. A denial that the client caused is
-    /// not the registry's fault.
-    fn note_fault(&self, work: Work, denial: &Denial) {
-        match denial {
-            // A caller can cause these by what it asks for.
-            Denial::Upstream(
-                UpstreamFault::TokenServerBusy | UpstreamFault::TokenServerForbids,
-            ) => {}
-            Denial::Upstream(fault) => {
-                self.settings.health.failed(work, *fault, SystemTime::now());
-            }
-            _ => {}
-        }
     }
 }

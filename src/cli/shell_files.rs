@@ -1,4 +1,5 @@
-//! `moorgate completions` and `moorgate man`: files that are made from the arguments of the program.
+//! `moorgate completions` and `moorgate man`: files that are made from the arguments of the
+//! program.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -10,13 +10,13 @@ use crate::server::Pulse;
 /// The service manager that started the gate, for example systemd.
 #[derive(Default)]
 pub struct ServiceManager {
-    /// What was told last. The lock is held while a message is sent, so that the messages of a
+    /// The message before this one. The lock is held while a message is sent, so that the messages of a
     /// reload and of the end do not change their order.
-    phase: Mutex<Phase>,
+    phase: Mutex<Told>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+enum Told {
     #[default]
     Starting,
     Serving,
@@ -34,21 +34,21 @@ impl ServiceManager {
     /// Reports that the gate serves.
     pub fn serving(&self) {
         let mut phase = self.lock();
-        *phase = Phase::Serving;
+        *phase = Told::Serving;
         tell(&[NotifyState::Ready, NotifyState::Status("serves")]);
     }
 
     /// Reports that the gate ends.
     pub fn stopping(&self) {
         let mut phase = self.lock();
-        *phase = Phase::Stopping;
+        *phase = Told::Stopping;
         tell(&[NotifyState::Stopping, NotifyState::Status("drains")]);
     }
 
     /// Reports that a reload begins. A reload during the start or the end is not reported.
     pub(super) fn reloading(&self) -> Reloading<'_> {
         let phase = self.lock();
-        if *phase == Phase::Serving {
+        if *phase == Told::Serving {
             // From its version 253 on, systemd ignores the first without the second.
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -59,7 +59,7 @@ impl ServiceManager {
     }
 
     /// Tells the watchdog of the service manager that the workers are alive, twice in the time
-    /// after which it ends a gate that is silent. Ends at once if there is no watchdog.
+    /// for which a gate may be silent. Returns at once if there is no watchdog.
     pub async fn tell_watchdog(mut pulse: Pulse) {
         let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else {
             return;
@@ -71,7 +71,7 @@ impl ServiceManager {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Phase> {
+    fn lock(&self) -> MutexGuard<'_, Told> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,7 +87,7 @@ impl Drop for Reloading<'_> {
     /// Reports the end also if the reload has panicked. Otherwise systemd would end the gate.
     fn drop(&mut self) {
         let phase = self.manager.lock();
-        if *phase == Phase::Serving {
+        if *phase == Told::Serving {
             let status = if self.applied == Some(true) {
                 "serves"
             } else {

@@ -164,9 +164,9 @@ impl Display for Text<'_> {
 }
 
 /// A number of seconds, shown in its two largest units.
-pub(super) struct Span(pub(super) u64);
+pub(super) struct Elapsed(pub(super) u64);
 
-impl Display for Span {
+impl Display for Elapsed {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let (days, hours, minutes) = (self.0 / 86_400, self.0 / 3600 % 24, self.0 / 60 % 60);
         match (days, hours, minutes) {
@@ -198,7 +198,7 @@ mod tests {
             (3 * 3600 + 60, "3 h 1 min"),
             (2 * 86_400 + 3600, "2 d 1 h"),
         ] {
-            assert_eq!(Span(seconds).to_string(), words);
+            assert_eq!(Elapsed(seconds).to_string(), words);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The parts of the page: the problems, and what is known of each part of the gate.
 
-use super::html::{Html, Item, Span};
+use super::html::{Html, Item, Elapsed};
 use crate::admin::status::{
     CertificateStatus, Count, FaultStatus, KnownProblem, LastAnswer, LastError, LimitStatus,
     ProviderStatus, RedisError, RedisStatus, ReloadStatus, ReplicaStatus, Status, TelemetryStatus,
@@ -106,7 +106,7 @@ pub(super) fn gate(html: &mut Html, status: &Status) {
             html.state("draining", "draining", state);
         });
         html.entry("Up for", |html| {
-            html.value("span", "uptime_seconds", "span", Span(status.uptime_seconds))
+            html.value("span", "uptime_seconds", "span", Elapsed(status.uptime_seconds))
                 .raw(", since ")
                 .value("span", "started", "text", &status.started);
         });

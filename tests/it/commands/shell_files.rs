@@ -1,5 +1,5 @@
-//! `moorgate completions` and `moorgate man`. `tests/shipping/command-line` runs them in real shells
-//! and through a real reader of manual pages.
+//! `moorgate completions` and `moorgate man`. `tests/shipping/command-line` runs them in real
+//! shells and through a real reader of manual pages.
 
 use std::collections::BTreeSet;
 

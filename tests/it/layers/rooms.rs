@@ -1,32 +1,6 @@
 //! The rooms of the source, and what each of them may use.
 
-/// A room of the source.
-pub(super) struct Room {
-    /// The module path, with `/` between its parts.
-    pub(super) name: &'static str,
-    /// The rooms that its files use.
-    pub(super) uses: &'static [&'static str],
-    /// Crates, and parts of std, that its files must not use.
-    pub(super) must_not_use: &'static [&'static str],
-}
-
-/// Crates and parts of std that do input or output, wait, keep state or read a clock.
-pub(super) const IMPURE: &[&str] = &[
-    "tokio",
-    "hyper",
-    "hyper_util",
-    "hyper_rustls",
-    "moka",
-    "rustls",
-    "tracing",
-    "saphyr_parser",
-    "std::net::Tcp",
-    "std::fs",
-    "std::time::Instant",
-    "std::time::SystemTime",
-    "std::thread",
-    "std::sync::Mutex",
-];
+use super::room::{IMPURE, Room};
 
 /// Every room, the lowest first: each uses only rooms above it in this table, so that no two use
 /// each other.
