@@ -13,7 +13,12 @@ use crate::terminal::printable;
 
 impl Upstream {
     /// Logs where a response leads that is not passed on, and returns the fault.
-    pub(super) fn log_elsewhere(&self, request_id: &str, status: StatusCode, address: &str) -> UpstreamFault {
+    pub(super) fn log_elsewhere(
+        &self,
+        request_id: &str,
+        status: StatusCode,
+        address: &str,
+    ) -> UpstreamFault {
         let fault = UpstreamFault::LeadsElsewhere;
         if let Some(left_out) = self.may_log(&(fault, address)) {
             tracing::error!(
@@ -32,7 +37,12 @@ impl Upstream {
 
     /// Logs a fault of the registry, unless the same fault was logged recently: during an outage,
     /// every request meets it.
-    pub(super) fn log_fault(&self, request_id: &str, fault: UpstreamFault, what: fmt::Arguments<'_>) {
+    pub(super) fn log_fault(
+        &self,
+        request_id: &str,
+        fault: UpstreamFault,
+        what: fmt::Arguments<'_>,
+    ) {
         // Where a response leads has been logged already.
         if fault == UpstreamFault::LeadsElsewhere {
             return;

@@ -1,6 +1,6 @@
 //! The parts of the page: the problems, and what is known of each part of the gate.
 
-use super::html::{Html, Item, Elapsed};
+use super::html::{Elapsed, Html, Item};
 use crate::admin::status::{
     CertificateStatus, Count, FaultStatus, KnownProblem, LastAnswer, LastError, LimitStatus,
     ProviderStatus, RedisError, RedisStatus, ReloadStatus, ReplicaStatus, Status, TelemetryStatus,
