@@ -250,7 +250,7 @@ async fn no_request_fails_while_redis_is_away() {
         let error = redis["last_error"]["message"].as_str().unwrap();
         assert_eq!(problem["error"], error);
         let expected = match fault {
-            "paused" => " in",
+            "paused" => "in ",
             "killed" => "127.0.0.1",
             "full" => "the server is full",
             _ => "read-only",
