@@ -113,7 +113,7 @@ impl Metrics {
     /// Creates all metrics with the value zero.
     pub fn new() -> Self {
         let mut all = Registry::default();
-        all.register_collector(Box::new(ProcessMetrics));
+        all.register_collector(Box::new(ProcessMetrics::of_a_process_that_starts()));
         let registry = all.sub_registry_with_prefix("moorgate");
         let body_bytes = Family::<DirectionLabels, Counter>::default();
         // Each counter has its own statement: it holds a lock of the family until the statement

@@ -3,37 +3,48 @@
 
 use std::fmt;
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
+
+/// The number of clock ticks a second in `/proc`: `USER_HZ` of the kernel, on x86-64 and arm64.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The metrics of the process.
 #[derive(Debug)]
-pub(super) struct ProcessMetrics;
+pub(super) struct ProcessMetrics {
+    started: SystemTime,
+}
+
+impl ProcessMetrics {
+    /// Creates the metrics of a process that starts now. A hardened service cannot read
+    /// `/proc/stat`, to which the start in `/proc/self/stat` is relative.
+    pub(super) fn of_a_process_that_starts() -> Self {
+        Self { started: SystemTime::now() }
+    }
+}
 
 impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        if let Some(stat) = Stat::read() {
-            add_counter(
-                &mut encoder,
-                "process_cpu",
-                "CPU time of the process, in user and system mode.",
-                stat.cpu_seconds,
-            )?;
-            let (bytes, seconds) = (Some(&Unit::Bytes), Some(&Unit::Seconds));
-            for (name, help, unit, value) in [
-                ("process_resident_memory", "Resident memory.", bytes, Some(stat.resident_bytes)),
-                ("process_virtual_memory", "Virtual memory.", bytes, Some(stat.virtual_bytes)),
-                ("process_threads", "Threads of the process.", None, Some(stat.threads)),
-                ("process_start_time", "Start (Unix time).", seconds, stat.start_seconds()),
-            ] {
-                add_gauge(&mut encoder, name, help, unit, value)?;
-            }
+        if let Some(seconds) = cpu_seconds() {
+            let help = "CPU time of the process, in user and system mode.";
+            add_counter(&mut encoder, "process_cpu", help, seconds)?;
+        }
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let (bytes, seconds) = (Some(&Unit::Bytes), Some(&Unit::Seconds));
+        let started = self.started.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64());
+        for (name, help, unit, value) in [
+            ("process_resident_memory", "Resident memory.", bytes, kilobytes(&status, "VmRSS:")),
+            ("process_virtual_memory", "Virtual memory.", bytes, kilobytes(&status, "VmSize:")),
+            ("process_threads", "Threads of the process.", None, figure(&status, "Threads:")),
+            ("process_start_time", "Start (Unix time).", seconds, started),
+        ] {
+            add_gauge(&mut encoder, name, help, unit, value)?;
         }
         add_gauge(&mut encoder, "process_open_fds", "Open files and sockets.", None, open_files())?;
         let limit = getrlimit(Resource::Nofile).current.map(as_float);
@@ -64,43 +75,29 @@ fn add_gauge(
     gauge.encode(encoder.encode_descriptor(name, help, unit, gauge.metric_type())?)
 }
 
-/// The figures of `/proc/self/stat` (proc(5)).
-struct Stat {
-    cpu_seconds: f64,
-    threads: f64,
-    /// The time from the start of the system to that of the process.
-    started_after_seconds: f64,
-    virtual_bytes: f64,
-    resident_bytes: f64,
+/// Returns the CPU time that the process has taken.
+fn cpu_seconds() -> Option<f64> {
+    cpu_seconds_of(&fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-impl Stat {
-    fn read() -> Option<Self> {
-        Self::parse(&fs::read_to_string("/proc/self/stat").ok()?)
-    }
+/// Returns the CPU time in a text of `/proc/self/stat` (proc(5)).
+fn cpu_seconds_of(stat: &str) -> Option<f64> {
+    // The second field is the name of the program in parentheses, which may contain any character.
+    // The first field behind it has the number 3.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok().map(as_float);
+    Some((field(14)? + field(15)?) / TICKS_PER_SECOND)
+}
 
-    fn parse(text: &str) -> Option<Self> {
-        // The second field is the name of the program in parentheses, which may contain any
-        // character. The first field behind it has the number 3.
-        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok().map(as_float);
-        let ticks = as_float(clock_ticks_per_second());
-        let page = as_float(u64::try_from(page_size()).ok()?);
-        Some(Self {
-            cpu_seconds: (field(14)? + field(15)?) / ticks,
-            threads: field(20)?,
-            started_after_seconds: field(22)? / ticks,
-            virtual_bytes: field(23)?,
-            resident_bytes: field(24)? * page,
-        })
-    }
+/// Returns a size in a text of `/proc/self/status` (proc(5)), in bytes.
+fn kilobytes(status: &str, name: &str) -> Option<f64> {
+    Some(figure(status, name)? * 1024.0)
+}
 
-    /// Returns the start of the process as a Unix time.
-    fn start_seconds(&self) -> Option<f64> {
-        let system = fs::read_to_string("/proc/stat").ok()?;
-        let started = system.lines().find_map(|line| line.strip_prefix("btime "))?;
-        Some(started.trim().parse::<f64>().ok()? + self.started_after_seconds)
-    }
+/// Returns a figure in a text of `/proc/self/status` (proc(5)).
+fn figure(status: &str, name: &str) -> Option<f64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse::<u64>().ok().map(as_float)
 }
 
 /// Returns the number of open files, without the folder that is read to count them.
@@ -122,13 +119,17 @@ mod tests {
     #[test]
     fn the_name_of_the_program_does_not_move_the_fields() {
         let numbers: Vec<String> = (4..=52).map(|number| number.to_string()).collect();
-        let text = format!("7 (a) R 1 (b) S {}\n", numbers.join(" "));
-        let stat = Stat::parse(&text).unwrap();
-        let ticks = as_float(clock_ticks_per_second());
-        assert_eq!((stat.cpu_seconds * ticks).round(), 29.0);
-        assert_eq!((stat.threads, stat.virtual_bytes), (20.0, 23.0));
-        assert_eq!((stat.started_after_seconds * ticks).round(), 22.0);
-        assert!(Stat::parse("7 (a) R 1 2\n").is_none());
-        assert!(Stat::parse("").is_none());
+        let stat = format!("7 (a) R 1 (b) S {}\n", numbers.join(" "));
+        assert_eq!(cpu_seconds_of(&stat), Some(0.29));
+        assert_eq!(cpu_seconds_of("7 (a) R 1 2\n"), None);
+        assert_eq!(cpu_seconds_of(""), None);
+    }
+
+    #[test]
+    fn sizes_are_in_bytes_and_a_missing_one_is_left_out() {
+        let status = "Name:\tThreads: 7\nVmSize:\t    2048 kB\nThreads:\t3\n";
+        assert_eq!(kilobytes(status, "VmSize:"), Some(2_097_152.0));
+        assert_eq!(figure(status, "Threads:"), Some(3.0));
+        assert_eq!(kilobytes(status, "VmRSS:"), None);
     }
 }
