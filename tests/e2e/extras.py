@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+import re
 import shlex
 import shutil
+import subprocess
+import time
 
 from clients import CLIENTS, Crane, Docker, Regctl, Skopeo
 from credentials import PERSONAL, Credential
 from images import Image, digest
 from matrix import log_in_push_pull
 from report import check
-from servers import Distribution, Gate, gitlab_provider
+from servers import Distribution, Gate, can_connect, gitlab_provider
 
 LARGE = 500 * 1000 * 1000
 MEMORY_BOUND = 64  # MiB
@@ -177,10 +180,32 @@ def demo_lines(run):
     with run.report.cell("demo", "prints a login for each kind of credential"):
         check(len(logins) == 9, f"{len(logins)} logins, not 9")
     # Each login replaces the one before. The first one may push, so it comes last.
-    for line in logins[1:] + logins[:1] + [line for line in lines if line not in logins]:
+    lines = logins[1:] + logins[:1] + [line for line in lines if line not in logins]
+    with contextlib.ExitStack() as servers:
+        demo_lines_in_turn(run, lines, env, folder, servers)
+
+
+def demo_lines_in_turn(run, lines, env, folder, servers):
+    for line in lines:
         with run.report.cell("demo", line):
+            if shlex.split(line)[1:2] == ["serve"]:
+                second_gate(line, lines, env, folder, servers)
+                continue
             programs = [word for word in ("docker", "podman", "skopeo", "oras", "curl", "tar") if word in shlex.split(line)]
             # docker makes the image that these commands push and pull.
             docker = "docker" in programs or "/hello:v1" in line
             run.machine.require(*programs, *(["docker", "dockerd"] if docker else []))
             run.report.ok(["bash", "-euo", "pipefail", "-c", line], env=env, cwd=folder)
+
+
+def second_gate(line, lines, env, folder, servers):
+    """Serves until the last line has ended, as in another terminal."""
+    gate = subprocess.Popen(shlex.split(line), env=env, cwd=folder, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    servers.callback(gate.wait)
+    servers.callback(gate.terminate)
+    port = int(re.search(r"https://localhost:(\d+)/v2/", lines[-1])[1])
+    end = time.monotonic() + 20
+    while not can_connect(port):
+        check(gate.poll() is None and time.monotonic() < end, "the second gate does not serve")
+        time.sleep(0.05)

@@ -100,9 +100,12 @@ def by_gate_token(log):
 
 
 def check_no_token_was_refused(logs):
-    """Every session begins with a 401 that asks for a token. No gate refuses a token."""
+    """Every session begins with a 401 that asks for a token. No gate refuses a token.
+
+    A drain may cut uploads off that go on for longer than it. The client sends them again.
+    """
     refused = [line for log in logs for line in log if line["decision"] != "allowed"
-               and line["reason"] != "no_credential"]
+               and line["reason"] not in ("no_credential", "drain_timeout")]
     check(not refused, f"a token was refused: {refused}")
 
 
