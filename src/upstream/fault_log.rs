@@ -1,4 +1,4 @@
-//! How faults of the registry are logged and remembered.
+//! The log lines about faults of the registry, and the memory of them for the status.
 
 use std::fmt;
 use std::hash::Hash;
