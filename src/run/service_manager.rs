@@ -10,9 +10,9 @@ use crate::server::Pulse;
 /// The service manager that started the gate, for example systemd.
 #[derive(Default)]
 pub struct ServiceManager {
-    /// The message before this one. The lock is held while a message is sent, so that the messages of a
-    /// reload and of the end do not change their order.
-    phase: Mutex<Life>,
+    /// The part of the gate's life that was reported. The lock is held while a message is sent, so
+    /// that the messages of a reload and of the end do not change their order.
+    life: Mutex<Life>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,22 +33,22 @@ pub(super) struct Reloading<'a> {
 impl ServiceManager {
     /// Reports that the gate serves.
     pub fn serving(&self) {
-        let mut phase = self.lock();
-        *phase = Life::Serving;
+        let mut life = self.lock();
+        *life = Life::Serving;
         tell(&[NotifyState::Ready, NotifyState::Status("serves")]);
     }
 
     /// Reports that the gate ends.
     pub fn stopping(&self) {
-        let mut phase = self.lock();
-        *phase = Life::Stopping;
+        let mut life = self.lock();
+        *life = Life::Stopping;
         tell(&[NotifyState::Stopping, NotifyState::Status("drains")]);
     }
 
     /// Reports that a reload begins. A reload during the start or the end is not reported.
     pub(super) fn reloading(&self) -> Reloading<'_> {
-        let phase = self.lock();
-        if *phase == Life::Serving {
+        let life = self.lock();
+        if *life == Life::Serving {
             // From its version 253 on, systemd ignores the first without the second.
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -58,8 +58,8 @@ impl ServiceManager {
         Reloading { manager: self, applied: None }
     }
 
-    /// Tells the watchdog of the service manager that the workers are alive, twice in the longest
-    /// silence that the service manager allows. Returns at once if there is no watchdog.
+    /// Tells the watchdog of the service manager that the workers are alive, twice in the time for
+    /// which a gate may say nothing. Returns at once if there is no watchdog.
     pub async fn tell_watchdog(mut pulse: Pulse) {
         let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else {
             return;
@@ -72,7 +72,7 @@ impl ServiceManager {
     }
 
     fn lock(&self) -> MutexGuard<'_, Life> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,8 +86,8 @@ impl Reloading<'_> {
 impl Drop for Reloading<'_> {
     /// Reports the end also if the reload has panicked. Otherwise systemd would end the gate.
     fn drop(&mut self) {
-        let phase = self.manager.lock();
-        if *phase == Life::Serving {
+        let life = self.manager.lock();
+        if *life == Life::Serving {
             let status = if self.applied == Some(true) {
                 "serves"
             } else {

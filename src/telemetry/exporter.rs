@@ -69,7 +69,6 @@ struct Sending {
     overflowed: Arc<AtomicU64>,
     /// The spans that were lost and that the log does not tell of yet.
     untold: u64,
-    is_failing: bool,
     throttle: LogThrottle,
     seen: Arc<Mutex<CollectorSeen>>,
 }
@@ -94,7 +93,6 @@ impl Exporter {
             url: collector.endpoint.url(),
             overflowed: overflowed.clone(),
             untold: 0,
-            is_failing: false,
             throttle: LogThrottle::default(),
             seen: seen.clone(),
         };
@@ -177,15 +175,13 @@ impl Sending {
                     let why = format!("it rejected some: {}", printable(&message));
                     self.lost(rejected.min(spans), &why);
                 }
-                self.see(|seen| seen.failing_since = None);
-                if std::mem::take(&mut self.is_failing) {
+                if self.see(|seen| seen.failing_since.take()).is_some() {
                     self.tell_lost("it did not answer before");
                     tracing::info!(collector = self.url, "the collector takes spans again");
                 }
                 None
             }
             Err(NotTaken { why, pause }) => {
-                self.is_failing = true;
                 let now = SystemTime::now();
                 self.see(|seen| {
                     seen.failing_since.get_or_insert(now);
@@ -226,8 +222,8 @@ impl Sending {
         }
     }
 
-    fn see(&self, change: impl FnOnce(&mut CollectorSeen)) {
-        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    fn see<T>(&self, change: impl FnOnce(&mut CollectorSeen) -> T) -> T {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn tell_lost(&mut self, why: impl fmt::Display) {
