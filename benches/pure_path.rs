@@ -22,7 +22,7 @@ use moorgate::identity::{
     Granted, Lifetime, Principal, Question, RepositoryGrant, Source, TokenServerKind, Verdict,
     Verified,
 };
-use moorgate::policy::{Mode, Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
+use moorgate::policy::{Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
 use moorgate::rate_limit::{Quota, Table};
 use moorgate::registry::{Access, Actions, RegistryRequest, RepositoryName};
 use moorgate::sealing::TokenKeys;
@@ -190,11 +190,10 @@ fn a_thousand_rules(by_repository: bool) -> Rules {
             repositories: vec![RepositoryPattern::parse(&repositories).unwrap()],
             who: vec![Who::parse(&who, &["gitlab"]).unwrap()],
             allow: Actions { pull: true, ..Actions::default() },
-            catalog: false,
-            tags: None,
+            ..Rule::default()
         }
     };
-    Rules { mode: Mode::Enforce, rules: (1..=last).map(rule).collect(), grant_needed: false }
+    Rules { rules: (1..=last).map(rule).collect(), ..Rules::default() }
 }
 
 /// Returns rules of which only the last one allows the request.
@@ -207,10 +206,9 @@ fn fifty_rules() -> Rules {
         ],
         who: vec![Who::Authenticated],
         allow: Actions { pull: true, ..Actions::default() },
-        catalog: false,
-        tags: None,
+        ..Rule::default()
     };
-    Rules { mode: Mode::Enforce, rules: (1..=50).map(rule).collect(), grant_needed: false }
+    Rules { rules: (1..=50).map(rule).collect(), ..Rules::default() }
 }
 
 criterion_group!(benches, pure_path, cache);

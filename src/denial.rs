@@ -60,7 +60,10 @@ pub enum Denial {
     /// The credential may write or delete in this repository, but the project's tag rules protect
     /// this tag.
     TagRules(TagRefusal),
-    /// The credential allows the access, but no rule of the config does.
+    /// The operator has made the registry read-only for the time being.
+    ReadOnly,
+    /// The credential allows the access, but no rule of the config does, or a rule makes what it
+    /// would change immutable.
     DeniedByPolicy(RuleRefusal),
     /// The token server that knows the credential did not grant the list of all repositories.
     CatalogClosed,
@@ -163,6 +166,10 @@ impl Denial {
                 TagRefusal::Immutable(..) => (S::FORBIDDEN, C::Denied, R::TagImmutable),
                 TagRefusal::Unreadable => (S::FORBIDDEN, C::Denied, R::TagRulesUnreadable),
             },
+            Self::ReadOnly => (S::METHOD_NOT_ALLOWED, C::Unsupported, R::ReadOnly),
+            Self::DeniedByPolicy(RuleRefusal::Immutable(..) | RuleRefusal::ImmutableDigest) => {
+                (S::FORBIDDEN, C::Denied, R::TagImmutable)
+            }
             Self::DeniedByPolicy(_) => (S::FORBIDDEN, C::Denied, R::DeniedByPolicy),
             Self::CatalogClosed => (S::FORBIDDEN, C::Denied, R::CatalogClosed),
             Self::ProviderUnavailable { .. } => {
@@ -232,6 +239,9 @@ impl Denial {
                 format!("the credential is valid but does not allow this: {missing}")
             }
             Self::TagRules(refusal) => refusal.message(),
+            Self::ReadOnly => "this registry is read-only for maintenance: it takes no pushes and \
+                               deletes now, and pulls go on; try again when the maintenance is over"
+                .to_owned(),
             Self::DeniedByPolicy(refusal) => format!("the credential is valid, but {refusal}"),
             Self::CatalogClosed => {
                 "the credential is valid but does not allow this: registry:catalog:* was not \
@@ -350,6 +360,7 @@ impl Denial {
             | Self::Framing(_)
             | Self::NoCredential
             | Self::TokenRequest(_)
+            | Self::ReadOnly
             | Self::ProviderUnavailable { .. }
             | Self::FailureBudgetSpent { .. }
             | Self::Limited { .. }

@@ -23,7 +23,7 @@ use crate::identity::{Question, UpstreamToken};
 use crate::limits::{Account, Limits};
 use crate::metrics::MetricsFormat;
 use crate::net::client_address::TrustedProxies;
-use crate::policy::{Decision, Permit, Policy, Ruling};
+use crate::policy::{Decision, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{DeniedRequest, Responder};
@@ -217,6 +217,7 @@ impl Gate {
         expect_no_body(&head.method, body).await?;
         context.needed = [Some(wanted.required()), wanted.mount_source()];
         self.limit_address(&wanted, client, context).await?;
+        self.policy.check_read_only(&wanted)?;
 
         let credential = Credential::from_headers(&head.headers)?;
         record.set_credential_kind(token_service::kind(&credential));
@@ -258,14 +259,18 @@ impl Gate {
     /// it. The list of all repositories is read from the upstream and filtered for the caller.
     async fn pass_on(
         &self,
-        decision: Decision,
+        mut decision: Decision,
         head: &Parts,
         body: RequestBody,
         client: &ClientInfo<'_>,
         upstream: &Upstream,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
-        let permit = look_up(decision, client, upstream, record).await?;
+        let permit = {
+            // The answers end here, because they would enlarge the future of every request.
+            let answers = look_up(&mut decision, client, upstream, record).await?;
+            decision.permit(&answers)?
+        };
         self.audit.allowed(record, permit.request()).await?;
         if let Some(filter) = permit.catalog_filter() {
             // Boxed because few requests ask for the catalog.
@@ -276,21 +281,25 @@ impl Gate {
     }
 }
 
-/// Asks the upstream whether an immutable tag that the request would write or delete exists, if the
-/// decision depends on one.
+/// Asks the upstream whether an immutable tag that the request would write exists, if the decision
+/// depends on one. Returns the answers. In shadow mode, they may change the ruling.
 async fn look_up(
-    decision: Decision,
+    decision: &mut Decision,
     client: &ClientInfo<'_>,
     upstream: &Upstream,
-    record: &Record,
-) -> Result<Permit, Denial> {
+    record: &mut Record,
+) -> Result<Vec<StatusCode>, Denial> {
     let look_ups = decision.look_ups();
-    let answers = match &look_ups[..] {
-        [] => Vec::new(),
-        // Boxed because it is rare, and would enlarge the future of every request.
-        look_ups => Box::pin(upstream.look_up(look_ups, client, record)).await?,
-    };
-    decision.permit(&answers)
+    if look_ups.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Boxed because it is rare, and would enlarge the future of every request.
+    let answers = Box::pin(upstream.look_up(&look_ups, client, record)).await?;
+    decision.note_answers(&answers);
+    if let Ruling::ShadowDenied(_) = decision.ruling() {
+        record.set_shadow_denied();
+    }
+    Ok(answers)
 }
 
 fn is_read(method: &Method) -> bool {

@@ -3,28 +3,35 @@
 //! The result is a [`Decision`], and finally a [`Permit`]. Only this module can build a [`Permit`],
 //! and no request is forwarded without one.
 
+mod caller;
 mod catalog;
 mod decision;
+mod immutable;
 mod index;
 mod pattern;
 mod rule;
 mod rules;
 mod scopes;
+mod tag_pattern;
 mod who;
 
 use std::sync::Arc;
 
 use crate::denial::{Denial, Missing};
 use crate::identity::{Granted, TokenServerKind, Verified};
-use crate::registry::{Access, Action, Actions, RegistryRequest, RepositoryName};
+use crate::registry::{Access, Action, Actions, RegistryRequest, RepositoryName, Tag};
+use catalog::Pullable;
+use immutable::{ImmutableBy, ImmutableTag};
 use rules::IndexedRules;
 
+pub use caller::Caller;
 pub use catalog::CatalogFilter;
 pub use decision::{Decision, Permit, TagLookUp};
-pub use pattern::{RepositoryPattern, TagPattern};
+pub use pattern::RepositoryPattern;
 pub use rule::{Mismatch, Need, Rule, TagChoice, Target};
 pub use rules::{CatalogEffect, Explained, Mode, RuleNumber, Rules, Ruling};
 pub use scopes::RequiredScopes;
+pub use tag_pattern::TagPattern;
 pub use who::Who;
 
 /// The scopes and rules that define what each caller may do.
@@ -57,41 +64,60 @@ impl Policy {
         self.rules.name(rule)
     }
 
-    /// Decides about a request. `verified` is the verdict for the access that the request
+    /// Returns whether a rule is only for some addresses. Without such a rule, the address of a
+    /// [`Caller`] makes no difference.
+    pub fn looks_at_addresses(&self) -> bool {
+        self.rules.look_at_addresses()
+    }
+
+    /// Checks whether requests of this kind are served at all now. No caller is needed for it.
+    ///
+    /// # Errors
+    /// [`Denial::ReadOnly`] for a write or a delete, if `policy.read_only` is set.
+    pub fn check_read_only(&self, request: &RegistryRequest) -> Result<(), Denial> {
+        if self.rules.are_read_only() && !request.is_read() {
+            return Err(Denial::ReadOnly);
+        }
+        Ok(())
+    }
+
+    /// Decides about a request. `caller` has the verdict for the access that the request
     /// [requires](RegistryRequest::required). A mount is removed from the request until
     /// [`allow_mount`](Self::allow_mount) has checked it.
     ///
     /// # Errors
     /// - [`Denial::InsufficientRights`] if the credential lacks a right; it names the missing
     ///   right.
-    /// - [`Denial::DeniedByPolicy`] if no rule allows something that the request needs, and the
-    ///   mode is not shadow.
+    /// - [`Denial::DeniedByPolicy`] if no rule allows something that the request needs, or a rule
+    ///   makes what it would delete immutable, and the mode is not shadow.
     /// - [`Denial::NoCredential`] instead of these reasons and of [`Denial::CatalogClosed`] if the
     ///   caller presented no credential.
     /// - [`Denial::TagRules`] if the project's tag rules forbid a tag; it names the tag.
     /// - [`Denial::CatalogClosed`] if a token server did not grant the list of all repositories.
-    pub fn authorize(
+    pub fn authorize<'a>(
         &self,
         request: RegistryRequest,
-        verified: &Verified,
+        caller: impl Into<Caller<'a>>,
     ) -> Result<Decision, Denial> {
+        let caller = caller.into();
+        let verified = caller.verified;
         let required = request.required();
-        let ruling = match &required {
+        let mut ruling = match &required {
             Access::Repository(name, action) => {
-                self.check(&required, Need::of_request(&request, name, *action), verified)
+                self.check(&required, Need::of_request(&request, name, *action), caller)
             }
-            _ => self.check(&required, std::iter::empty(), verified),
+            _ => self.check(&required, std::iter::empty(), caller),
         }?;
         let repository_grant =
             request.repository().and_then(|name| verified.granted.repository(name));
-        let must_not_exist = repository_grant
+        let of_project = repository_grant
             .map(|grant| grant.tags.check(&request))
             .transpose()
             .map_err(Denial::TagRules)?
             .unwrap_or_default();
+        let must_not_exist = self.immutable_tags(&request, of_project, &mut ruling)?;
         let upstream_token = verified.granted.token().cloned();
-        let catalog =
-            (required == Access::Catalog).then(|| self.catalog_filter(verified)).flatten();
+        let catalog = (required == Access::Catalog).then(|| self.catalog_filter(caller)).flatten();
         let (request, mount) = request.split_mount();
         Ok(Decision {
             request,
@@ -104,18 +130,53 @@ impl Policy {
         })
     }
 
+    /// Returns the tags that must not exist in the upstream: those of the project's tag rules, and
+    /// those that rules make immutable. The rules change the ruling in shadow mode.
+    ///
+    /// # Errors
+    /// [`Denial::DeniedByPolicy`] if a rule makes what the request would delete immutable.
+    fn immutable_tags(
+        &self,
+        request: &RegistryRequest,
+        of_project: Vec<Tag>,
+        ruling: &mut Ruling,
+    ) -> Result<Vec<ImmutableTag>, Denial> {
+        let immutable = |by| move |tag| ImmutableTag { tag, by };
+        let mut tags: Vec<_> =
+            of_project.into_iter().map(immutable(ImmutableBy::Project)).collect();
+        let is_shadow = self.rules.mode() == Mode::Shadow;
+        let by = if is_shadow { ImmutableBy::ShadowRule } else { ImmutableBy::Rule };
+        match self.rules.check_immutable(request) {
+            // The request is logged as denied in any case.
+            _ if matches!(ruling, Ruling::ShadowDenied(_)) => {}
+            Ok(of_rules) => {
+                let more = of_rules.into_iter().filter(|tag| tags.iter().all(|it| it.tag != *tag));
+                let more: Vec<_> = more.map(immutable(by)).collect();
+                tags.extend(more);
+            }
+            Err(refusal) if is_shadow => *ruling = Ruling::ShadowDenied(refusal),
+            Err(refusal) => return Err(Denial::DeniedByPolicy(refusal)),
+        }
+        Ok(tags)
+    }
+
     /// Puts the mount back into the request if the credential and the rules allow a pull from its
-    /// source; otherwise the request stays a plain upload. `verified` is the verdict for
+    /// source; otherwise the request stays a plain upload. `caller` has the verdict for
     /// [`Decision::unchecked_mount_source`].
     #[must_use]
-    pub fn allow_mount(&self, mut decision: Decision, verified: &Verified) -> Decision {
+    pub fn allow_mount<'a>(
+        &self,
+        mut decision: Decision,
+        caller: impl Into<Caller<'a>>,
+    ) -> Decision {
+        let caller = caller.into();
         let ruling = decision
             .unchecked_mount_source()
-            .map(|source| self.check(&source, needs(&source), verified));
+            .map(|source| self.check(&source, needs(&source), caller));
         match (decision.mount.take(), ruling) {
             (Some(mount), Some(Ok(ruling))) => {
                 decision.request = decision.request.with_mount(mount);
-                decision.upstream_token = verified.granted.token().cloned();
+                decision.upstream_token = caller.verified.granted.token().cloned();
                 if let Ruling::ShadowDenied(_) = ruling {
                     decision.ruling = ruling;
                 }
@@ -128,13 +189,15 @@ impl Policy {
 
     /// Returns the part of `asked` that the caller may do. The result never exceeds `asked`, and it
     /// contains only actions that a request would be allowed, apart from restrictions on its tag. A
-    /// repository without an allowed action is left out. `verified` is the verdict for `asked`.
-    pub fn granted(&self, asked: &Access, verified: &Verified) -> Vec<(RepositoryName, Actions)> {
+    /// repository without an allowed action is left out. `caller` has the verdict for `asked`.
+    pub fn granted<'a>(
+        &self,
+        asked: &Access,
+        caller: impl Into<Caller<'a>>,
+    ) -> Vec<(RepositoryName, Actions)> {
+        let caller = caller.into();
         let granted = asked.repositories().map(|(name, actions)| {
-            (
-                name.clone(),
-                actions.filter(|action| self.check_action(name, action, verified).is_ok()),
-            )
+            (name.clone(), actions.filter(|action| self.check_action(name, action, caller).is_ok()))
         });
         granted.filter(|(_, actions)| *actions != Actions::default()).collect()
     }
@@ -144,13 +207,14 @@ impl Policy {
     pub fn refused<'a>(
         &'a self,
         asked: &'a Access,
-        verified: &'a Verified,
+        caller: impl Into<Caller<'a>>,
     ) -> impl Iterator<Item = (RepositoryName, Action, Denial)> {
+        let caller = caller.into();
         let each = asked
             .repositories()
             .flat_map(|(name, actions)| actions.each().map(move |action| (name, action)));
-        each.filter_map(|(name, action)| {
-            let allowed = self.check_action(name, action, verified);
+        each.filter_map(move |(name, action)| {
+            let allowed = self.check_action(name, action, caller);
             allowed.err().map(|denial| (name.clone(), action, denial))
         })
     }
@@ -160,39 +224,43 @@ impl Policy {
         &self,
         name: &RepositoryName,
         action: Action,
-        verified: &Verified,
+        caller: Caller<'_>,
     ) -> Result<(), Denial> {
-        self.credential_allows(name, action, verified)?;
-        let ruling = self.rules.judge(Need::of_action(name, action), verified);
+        self.credential_allows(name, action, caller.verified)?;
+        let ruling = self.rules.judge(Need::of_action(name, action), caller);
         ruling.map(drop).map_err(Denial::DeniedByPolicy)
     }
 
-    /// Returns the reason why the caller may not list all repositories. `verified` is the verdict
+    /// Returns the reason why the caller may not list all repositories. `caller` has the verdict
     /// for [`Access::Catalog`].
-    pub fn catalog_refusal(&self, verified: &Verified) -> Option<Denial> {
-        self.check(&Access::Catalog, std::iter::empty(), verified).err()
+    pub fn catalog_refusal<'a>(&self, caller: impl Into<Caller<'a>>) -> Option<Denial> {
+        self.check(&Access::Catalog, std::iter::empty(), caller.into()).err()
     }
 
     /// Returns the filter for the list of all repositories. The caller sees everything (`None`)
     /// without rules, or if a rule allows the catalog; otherwise it sees what the rules let it
     /// pull. Shadow mode makes no difference.
-    fn catalog_filter(&self, verified: &Verified) -> Option<CatalogFilter> {
-        let everything = self.rules.is_empty() || self.rules.allow_catalog(verified);
-        let pullable = || (self.rules.clone(), Box::new(verified.clone()));
-        (!everything).then(|| CatalogFilter { pullable: Some(pullable()), at_most: None })
+    fn catalog_filter(&self, caller: Caller<'_>) -> Option<CatalogFilter> {
+        let everything = self.rules.is_empty() || self.rules.allow_catalog(caller);
+        let pullable = || Pullable {
+            rules: self.rules.clone(),
+            verified: caller.verified.clone(),
+            address: caller.address,
+        };
+        (!everything).then(|| CatalogFilter { pullable: Some(Box::new(pullable())), at_most: None })
     }
 
     /// Returns the result of each rule for each need of a request, by the comparison that
     /// [`authorize`](Self::authorize) uses, independent of what the credential allows. The list is
     /// empty if the request does not concern a repository.
-    pub fn explain<'a>(
+    pub fn explain<'a, 'c>(
         &'a self,
         request: &'a RegistryRequest,
-        verified: &Verified,
+        caller: impl Into<Caller<'c>>,
     ) -> Vec<Explained<'a>> {
         match (request.repository(), request.required()) {
             (Some(name), Access::Repository(_, action)) => {
-                self.rules.explain(Need::of_request(request, name, action), verified)
+                self.rules.explain(Need::of_request(request, name, action), caller.into())
             }
             _ => Vec::new(),
         }
@@ -200,10 +268,10 @@ impl Policy {
 
     /// Returns the result of each rule for each need of an access: of a token request, or of the
     /// source of a mount.
-    pub fn explain_access<'a>(
+    pub fn explain_access<'a, 'c>(
         &'a self,
         access: &'a Access,
-        verified: &Verified,
+        caller: impl Into<Caller<'c>>,
     ) -> Vec<Explained<'a>> {
         let mut distinct: Vec<Need<'a>> = Vec::new();
         for need in needs(access) {
@@ -211,13 +279,25 @@ impl Policy {
                 distinct.push(need);
             }
         }
-        self.rules.explain(distinct.into_iter(), verified)
+        self.rules.explain(distinct.into_iter(), caller.into())
     }
 
     /// Returns the effect of each rule on the list of all repositories, independent of what the
     /// credential allows and of the mode. Empty without rules: then the list is not filtered.
-    pub fn explain_catalog(&self, verified: &Verified) -> Vec<(&str, CatalogEffect<'_>)> {
-        self.rules.explain_catalog(verified)
+    pub fn explain_catalog<'c>(
+        &self,
+        caller: impl Into<Caller<'c>>,
+    ) -> Vec<(&str, CatalogEffect<'_>)> {
+        self.rules.explain_catalog(caller.into())
+    }
+
+    /// Returns the tags and digests of a request that rules make immutable, each with the name of
+    /// such a rule.
+    pub fn explain_immutable<'a>(
+        &'a self,
+        request: &'a RegistryRequest,
+    ) -> impl Iterator<Item = (&'a str, Target<'a>)> {
+        self.rules.immutable(request).map(|(rule, target)| (&*rule.name, target))
     }
 
     /// Checks the rights of the credential first, because a rule cannot replace them, and then what
@@ -226,8 +306,9 @@ impl Policy {
         &self,
         access: &Access,
         needs: impl Iterator<Item = Need<'a>>,
-        verified: &Verified,
+        caller: Caller<'_>,
     ) -> Result<Ruling, Denial> {
+        let verified = caller.verified;
         let checked = match access {
             Access::Login => Ok(()),
             Access::Catalog => self.credential_allows_catalog(verified),
@@ -237,8 +318,8 @@ impl Policy {
                 .flat_map(|(name, actions)| actions.each().map(move |action| (name, action)))
                 .try_for_each(|(name, action)| self.credential_allows(name, action, verified)),
         };
-        let ruling = checked
-            .and_then(|()| self.rules.judge(needs, verified).map_err(Denial::DeniedByPolicy));
+        let ruling =
+            checked.and_then(|()| self.rules.judge(needs, caller).map_err(Denial::DeniedByPolicy));
         // A caller without a credential is asked for one, and learns nothing about what exists.
         ruling.map_err(|denial| {
             if verified.principal.is_anonymous() { Denial::NoCredential } else { denial }

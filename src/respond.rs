@@ -148,6 +148,7 @@ impl Responder {
         let allow = match denial {
             Denial::Request(RequestError::MethodNotAllowed { allow }) => Some(*allow),
             Denial::TokenRequest(TokenRequestError::Method) => Some("GET, POST"),
+            Denial::ReadOnly => Some("GET, HEAD"),
             _ => None,
         };
         if let Denial::OtherSpelling(target) = denial

@@ -259,6 +259,8 @@ impl Upstream {
     /// # Errors
     /// - [`UpstreamFault::RefusedUpstreamToken`] if the registry refused the grant.
     /// - [`UpstreamFault::TagLookUp`] if the look-up fails for another reason.
+    ///
+    /// A look-up that [decides](TagLookUp::decides) nothing has the status 502 in these cases.
     pub async fn look_up(
         &self,
         look_ups: &[TagLookUp],
@@ -291,7 +293,10 @@ impl Upstream {
                     format_args!("the registry did not answer whether a tag exists: {status:?}"),
                 );
             }
-            answers.push(status.map_err(Denial::Upstream)?);
+            answers.push(match status {
+                Err(_) if !look_up.decides => StatusCode::BAD_GATEWAY,
+                status => status.map_err(Denial::Upstream)?,
+            });
         }
         Ok(answers)
     }

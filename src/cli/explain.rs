@@ -4,6 +4,7 @@ mod assumed;
 mod text;
 
 use std::io::{self, IsTerminal, Read};
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -47,6 +48,10 @@ pub(super) struct Explain {
     /// The user name of a Basic credential; without it, the secret is sent as a Bearer token
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
+    /// The address of the client, for rules with `from`, for limits, and for GitLab's address
+    /// rules
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
     #[command(flatten)]
     assumed: AssumedArguments,
 }
@@ -73,7 +78,8 @@ pub(super) fn explain(arguments: Explain) -> ExitCode {
 }
 
 fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
-    let Explain { config, method, path, user, assumed } = arguments;
+    let Explain { config, method, path, user, from, assumed } = arguments;
+    let address = from.to_canonical();
     let loaded =
         load_or_report(load_without_logs(&config.file(), environment()), &mut io::stderr());
     let loaded = loaded.map_err(Unasked::NoTerminal)?.ok_or(Unasked::BadConfig)?;
@@ -92,20 +98,20 @@ fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
     };
     if let Some(caller) = assumed {
         let rule_book = run::rule_book(&loaded.config)?;
-        return Ok(tell(&head, &rule_book.explain(&head, &caller), true));
+        return Ok(tell(&head, &rule_book.explain(&head, address, &caller), true));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)?;
-    Ok(LocalSet::new().block_on(&runtime, ask(loaded, &head))?)
+    Ok(LocalSet::new().block_on(&runtime, ask(loaded, &head, address))?)
 }
 
-async fn ask(loaded: Loaded, head: &Parts) -> anyhow::Result<ExitCode> {
+async fn ask(loaded: Loaded, head: &Parts, address: IpAddr) -> anyhow::Result<ExitCode> {
     let shares_keys = loaded.config.tokens.keys.is_some();
     let snapshot = run::unserved(loaded)?;
     let upstream = Upstream::new(snapshot.upstream.clone());
-    let explanation = snapshot.gate.explain(head, &upstream).await;
+    let explanation = snapshot.gate.explain(head, address, &upstream).await;
     Ok(tell(head, &explanation, shares_keys))
 }
 

@@ -22,7 +22,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -99,6 +99,7 @@ impl FromStr for Network {
                 format!("`{}` is not a network; write e.g. 10.0.0.0/8 or fd00::/8", shown(text))
             }
         })?;
+        let network = as_ipv4(network).unwrap_or(network);
         // Address bits after the prefix are a mistake in either the prefix or the address.
         if network.trunc() != network {
             return Err(format!(
@@ -108,6 +109,14 @@ impl FromStr for Network {
         }
         Ok(Self(network))
     }
+}
+
+/// Returns the IPv4 network that a network of IPv4-mapped IPv6 addresses means. The gate knows such
+/// addresses as IPv4 only.
+fn as_ipv4(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(mapped) = network else { return None };
+    let prefix = mapped.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(mapped.addr().to_ipv4_mapped()?, prefix).ok().map(IpNet::V4)
 }
 
 /// An entry of a list of hosts, as written.

@@ -44,6 +44,8 @@ reasons! {
     TagImmutable => "tag_immutable",
     TagRulesUnreadable => "tag_rules_unreadable",
     DeniedByPolicy => "denied_by_policy",
+    /// `policy.read_only` is set, and the request would write or delete.
+    ReadOnly => "read_only",
     CatalogClosed => "catalog_closed",
     /// The address of an upload was sealed by this gate and is not valid here, or not any more.
     UploadUnknown => "upload_unknown",

@@ -31,7 +31,7 @@ pub enum TagRefusal {
     Unreadable,
 }
 
-/// An access that no rule of the config allows this caller.
+/// An access that no rule of the config allows this caller, or that a rule makes immutable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleRefusal {
     /// No rule allows this action in this repository.
@@ -40,6 +40,10 @@ pub enum RuleRefusal {
     Tag(Tag, Action),
     /// A rule allows deletes by tag, but none allows deletes by digest.
     DeleteByDigest,
+    /// A rule makes the tag immutable, and it exists or would be deleted.
+    Immutable(Tag, Action),
+    /// A rule makes tags of the repository immutable, and a digest may have any of them.
+    ImmutableDigest,
 }
 
 /// The reason why a gate token does not cover an access.
@@ -123,6 +127,21 @@ impl fmt::Display for RuleRefusal {
             Self::DeleteByDigest => f.write_str(
                 "no rule of this registry lets you delete by digest in this repository; delete by \
                  tag",
+            ),
+            Self::Immutable(tag, Action::Delete) => write!(
+                f,
+                "the tag {} is immutable by a rule of this registry: it cannot be deleted",
+                tag.as_str()
+            ),
+            Self::Immutable(tag, _) => write!(
+                f,
+                "the tag {} exists and is immutable by a rule of this registry; push under another \
+                 tag",
+                tag.as_str()
+            ),
+            Self::ImmutableDigest => f.write_str(
+                "a rule of this registry makes tags of this repository immutable, and any tag may \
+                 refer to this digest: nothing can be deleted by digest here",
             ),
         }
     }

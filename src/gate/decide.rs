@@ -7,7 +7,7 @@ use crate::denial::{Denial, Uncovered};
 use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::Credential;
 use crate::identity::{Question, Verified};
-use crate::policy::Decision;
+use crate::policy::{Caller, Decision};
 use crate::record::Record;
 use crate::registry::{Access, RegistryRequest};
 use crate::token_service::Presented;
@@ -63,7 +63,7 @@ impl Gate {
             return Err(Denial::InvalidToken);
         }
         record.stage_begins(AUTHORIZE);
-        let mut decision = self.policy.authorize(wanted, &verified)?;
+        let mut decision = self.policy.authorize(wanted, self.caller(&verified, client))?;
         if !is_listed(&question.access) {
             return Err(uncovered(&question.access));
         }
@@ -78,12 +78,20 @@ impl Gate {
         let of_mount = Question { access: source, ..question.clone() };
         // Boxed because mounts are rare, and it would enlarge every request's future.
         let verified = Box::pin(self.identity.verify(&of_mount, &mut CacheUse::None)).await?;
-        let decision = self.policy.allow_mount(decision, &verified);
+        let decision = self.policy.allow_mount(decision, self.caller(&verified, client));
         match decision.request().mount_source() {
             Some(source) if !is_listed(&source) => Err(uncovered(&source)),
             Some(_) => Ok((decision, of_mount)),
             None => Ok((decision, question)),
         }
+    }
+
+    /// Returns the caller as rules see it. The address that is only a trusted proxy's own is left
+    /// out, and so is every address if no rule looks at it.
+    pub(super) fn caller<'a>(&self, verified: &'a Verified, client: &ClientInfo<'_>) -> Caller<'a> {
+        let address = self.policy.looks_at_addresses().then_some(client.address);
+        let address = address.filter(|address| !self.trusted_proxies.trusts(*address));
+        Caller { verified, address }
     }
 
     /// Creates the question to the providers, and records the credential's fingerprint.

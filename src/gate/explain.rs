@@ -1,7 +1,7 @@
 //! The explanation of a response (`moorgate explain`). It runs the stages of a request up to the
 //! audit and the request to the upstream.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::framing;
 use crate::identity::Verified;
 use crate::identity::model::credential::CredentialKind;
 use crate::identity::model::trail::Consulted;
-use crate::policy::{CatalogEffect, Explained, Policy, RuleNumber, Ruling};
+use crate::policy::{Caller, CatalogEffect, Explained, Policy, RuleNumber, Ruling, Target};
 use crate::record::{Outcome, Record};
 use crate::registry::{Access, RegistryRequest, RepositoryName, Tag};
 use crate::request_id::RequestId;
@@ -28,6 +28,10 @@ use crate::upstream::{ClientInfo, Upstream};
 pub struct Explanation<'a> {
     pub(super) policy: &'a Policy,
     pub(super) responder: &'a Responder,
+    /// The address of the client.
+    pub address: IpAddr,
+    /// The address of the client for rules with `from`, unless it is only a trusted proxy's own.
+    pub(super) matched_address: Option<IpAddr>,
     /// The operation, if the request was understood as one of the registry's.
     pub request: Option<RegistryRequest>,
     /// The access that the source of a mount needs, or that a token request asks for.
@@ -58,6 +62,9 @@ pub enum ExplainedAnswer {
         mount_refusal: Option<Denial>,
         /// The immutable tags that the upstream was asked for and that do not exist.
         absent: Vec<Tag>,
+        /// The immutable tags that the upstream would be asked for. If one exists, the request is
+        /// refused, or only logged (`false`) in shadow mode.
+        unasked: Vec<(Tag, bool)>,
         /// The only names that the list of all repositories may show, because of a gate token.
         shown: Option<Vec<RepositoryName>>,
         /// The statement of the rules about the request.
@@ -75,14 +82,18 @@ pub enum ExplainedAnswer {
 }
 
 impl Gate {
-    /// Runs a request without a body through the stages, as if this machine had sent it. Providers
-    /// are asked, and the upstream is asked about tags that must not exist. Nothing is audited or
-    /// forwarded.
-    pub async fn explain(&self, head: &Parts, upstream: &Upstream) -> Explanation<'_> {
+    /// Runs a request without a body through the stages, as if a client at this address had sent
+    /// it. Providers are asked, and the upstream is asked about tags that must not exist. Nothing
+    /// is audited or forwarded.
+    pub async fn explain(
+        &self,
+        head: &Parts,
+        address: IpAddr,
+        upstream: &Upstream,
+    ) -> Explanation<'_> {
         self.identity.keep_trail();
         let progress = Rc::new(Progress::default());
         progress.end_request();
-        let address = Ipv4Addr::LOCALHOST.into();
         let client = ClientInfo { address, http2: false, progress: &progress };
         let mut record = Record::begin(
             self.recorder.clone(),
@@ -111,6 +122,8 @@ impl Gate {
         Explanation {
             policy: &self.policy,
             responder: &self.responder,
+            address,
+            matched_address: (!self.trusted_proxies.trusts(address)).then_some(address),
             request,
             access,
             credential_kind,
@@ -130,17 +143,21 @@ impl Gate {
         record: &mut Record,
     ) -> Result<ExplainedAnswer, Denial> {
         let mut body = RequestBody::empty(client.progress.clone());
-        let Some((decision, _)) = self.admit(head, &mut body, client, context, record).await?
+        let Some((mut decision, _)) = self.admit(head, &mut body, client, context, record).await?
         else {
             return Ok(ExplainedAnswer::Pong);
         };
-        let (mount_refusal, ruling) =
-            (decision.mount_refusal().cloned(), decision.ruling().clone());
-        let absent = decision.must_not_exist().to_vec();
+        let mount_refusal = decision.mount_refusal().cloned();
         let shown = decision.shows_at_most().map(<[_]>::to_vec);
+        let answers = look_up(&mut decision, client, upstream, record).await?;
+        let asked = decision.must_not_exist().zip(&answers);
+        let absent = asked.filter(|(_, answer)| **answer == StatusCode::NOT_FOUND);
+        let absent = absent.map(|(tag, _)| tag.clone()).collect();
+        let ruling = decision.ruling().clone();
         // The permit is dropped, so nothing is forwarded.
-        look_up(decision, client, upstream, record).await?;
-        Ok(ExplainedAnswer::Registry { mount_refusal, absent, shown, ruling })
+        decision.permit(&answers)?;
+        let unasked = Vec::new();
+        Ok(ExplainedAnswer::Registry { mount_refusal, absent, unasked, shown, ruling })
     }
 
     /// Seals the token too, because it may turn out to be too long, and drops it.
@@ -180,12 +197,30 @@ impl Explanation<'_> {
     /// Returns the result of each rule for each need of the request; empty if the caller is not
     /// known.
     pub fn rules(&self) -> Vec<Explained<'_>> {
-        let Some(caller) = &self.caller else { return Vec::new() };
+        let Some(caller) = self.caller() else { return Vec::new() };
         let of_request =
             self.request.iter().flat_map(|request| self.policy.explain(request, caller));
         let besides =
             self.access.iter().flat_map(|access| self.policy.explain_access(access, caller));
         of_request.chain(besides).collect()
+    }
+
+    /// Returns the caller as rules see it, if it is known.
+    fn caller(&self) -> Option<Caller<'_>> {
+        let verified = self.caller.as_ref()?;
+        Some(Caller { verified, address: self.matched_address })
+    }
+
+    /// Returns whether rules look at the address of the client, and whether it is only a trusted
+    /// proxy's own.
+    pub fn looks_at_address(&self) -> (bool, bool) {
+        (self.policy.looks_at_addresses(), self.matched_address.is_none())
+    }
+
+    /// Returns the tags and digests of the request that rules make immutable, each with the name of
+    /// such a rule.
+    pub fn immutable(&self) -> impl Iterator<Item = (&str, Target<'_>)> {
+        self.request.iter().flat_map(|request| self.policy.explain_immutable(request))
     }
 
     /// Returns the name of the rule that allows the request.
@@ -201,7 +236,7 @@ impl Explanation<'_> {
     /// Returns the effect of each rule on the list of all repositories, if the request needs that
     /// list and the caller is known. Callers without a credential never get the list.
     pub fn catalog(&self) -> Option<Vec<(&str, CatalogEffect<'_>)>> {
-        let caller = self.caller.as_ref().filter(|caller| !caller.principal.is_anonymous())?;
+        let caller = self.caller().filter(|caller| !caller.verified.principal.is_anonymous())?;
         let of_request = self.request.iter().map(RegistryRequest::required);
         of_request
             .chain(self.access.iter().cloned())

@@ -1,6 +1,7 @@
 //! The statement of the rules about a request of a caller that is only described
 //! (`moorgate explain --as`). It asks no provider and no registry. Pure.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -12,7 +13,8 @@ use crate::denial::Denial;
 use crate::identity::model::credential::CredentialKind;
 use crate::identity::model::tag_rules::TagRules;
 use crate::identity::{Attributes, Granted, Principal, RepositoryGrant, TokenServerKind, Verified};
-use crate::policy::Policy;
+use crate::net::client_address::TrustedProxies;
+use crate::policy::{Caller, Policy};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::Responder;
 use crate::token_service::gate_token::{CatalogShare, MAX_REFUSED, TokenScope};
@@ -22,6 +24,7 @@ use crate::token_service::{self, TokenService};
 /// The rules of a config, without its providers and its registry.
 pub struct RuleBook {
     pub(crate) policy: Policy,
+    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) responder: Responder,
     /// Checks the service that a token request names. It seals nothing.
     pub(crate) tokens: TokenService,
@@ -37,18 +40,26 @@ pub struct AssumedCaller {
 }
 
 impl RuleBook {
-    /// Runs a request without a body through the stages that parse it and that ask the rules.
-    pub fn explain(&self, head: &Parts, caller: &AssumedCaller) -> Explanation<'_> {
+    /// Runs a request without a body through the stages that parse it and that ask the rules, as if
+    /// a client at this address had sent it.
+    pub fn explain(
+        &self,
+        head: &Parts,
+        address: IpAddr,
+        caller: &AssumedCaller,
+    ) -> Explanation<'_> {
+        let matched_address = (!self.trusted_proxies.trusts(address)).then_some(address);
+        let caller = AssumedAt { caller, address: matched_address };
         let (request, access, outcome) = if head.uri.path() == token_service::PATH {
             match token_query_with_access(head) {
-                Ok((asked, access)) => (None, access, self.of_token(&asked, caller)),
+                Ok((asked, access)) => (None, access, self.of_token(&asked, &caller)),
                 Err(denial) => (None, Vec::new(), Err(denial)),
             }
         } else {
             match parse(head) {
                 Ok(request) => {
                     let access = request.mount_source().into_iter().collect();
-                    (Some(request.clone()), access, self.of_request(request, caller))
+                    (Some(request.clone()), access, self.of_request(request, &caller))
                 }
                 Err(denial) => (None, Vec::new(), Err(denial)),
             }
@@ -60,10 +71,12 @@ impl RuleBook {
         Explanation {
             policy: &self.policy,
             responder: &self.responder,
+            address,
+            matched_address,
             request,
             access,
             credential_kind: CredentialKind::Basic,
-            caller: Some(Arc::new(caller.verified(&Access::Login))),
+            caller: Some(Arc::new(caller.caller.verified(&Access::Login))),
             assumed: true,
             consulted: Vec::new(),
             answer,
@@ -73,19 +86,25 @@ impl RuleBook {
     fn of_request(
         &self,
         request: RegistryRequest,
-        caller: &AssumedCaller,
+        caller: &AssumedAt<'_>,
     ) -> Result<ExplainedAnswer, Denial> {
         if request == RegistryRequest::Ping {
             return Ok(ExplainedAnswer::Pong);
         }
-        let verified = caller.verified(&request.required());
-        let mut decision = self.policy.authorize(request, &verified)?;
+        self.policy.check_read_only(&request)?;
+        let required = request.required();
+        let mut decision =
+            caller.with_all(&required, |caller| self.policy.authorize(request, caller))?;
         if let Some(source) = decision.unchecked_mount_source() {
-            decision = self.policy.allow_mount(decision, &caller.verified(&source));
+            decision = caller.with_all(&source, |caller| self.policy.allow_mount(decision, caller));
         }
+        let look_ups = decision.look_ups();
+        let unasked = decision.must_not_exist().zip(&look_ups);
+        let unasked = unasked.map(|(tag, look_up)| (tag.clone(), look_up.decides));
         Ok(ExplainedAnswer::Registry {
             mount_refusal: decision.mount_refusal().cloned(),
             absent: Vec::new(),
+            unasked: unasked.collect(),
             shown: None,
             ruling: decision.ruling().clone(),
         })
@@ -94,14 +113,15 @@ impl RuleBook {
     fn of_token(
         &self,
         asked: &TokenRequest,
-        caller: &AssumedCaller,
+        caller: &AssumedAt<'_>,
     ) -> Result<ExplainedAnswer, Denial> {
         self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
         let (mut repositories, mut refused) = (Vec::new(), Vec::new());
         for access in asked.questions() {
-            let verified = caller.verified(&access);
-            repositories.extend(self.policy.granted(&access, &verified));
-            refused.extend(refusals(&self.policy, &self.responder, &access, &verified));
+            caller.with_all(&access, |caller| {
+                repositories.extend(self.policy.granted(&access, caller));
+                refused.extend(refusals(&self.policy, &self.responder, &access, caller));
+            });
         }
         refused.truncate(MAX_REFUSED);
         let catalog = match (asked.catalog, asked.names_repositories) {
@@ -110,6 +130,21 @@ impl RuleBook {
             (true, false) => CatalogShare::All,
         };
         Ok(ExplainedAnswer::Token(TokenScope { repositories, catalog, refused }))
+    }
+}
+
+/// An assumed caller at an address.
+struct AssumedAt<'a> {
+    caller: &'a AssumedCaller,
+    /// `None` for an address that is only a trusted proxy's own.
+    address: Option<IpAddr>,
+}
+
+impl AssumedAt<'_> {
+    /// Calls `decide` with the caller that has every right to an access.
+    fn with_all<T>(&self, access: &Access, decide: impl FnOnce(Caller<'_>) -> T) -> T {
+        let verified = self.caller.verified(access);
+        decide(Caller { verified: &verified, address: self.address })
     }
 }
 

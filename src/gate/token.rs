@@ -15,7 +15,7 @@ use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::Credential;
 use crate::identity::{Question, Verified};
 use crate::limits::OnLimit;
-use crate::policy::Policy;
+use crate::policy::{Caller, Policy};
 use crate::record::Record;
 use crate::registry::{Access, Action, RepositoryName};
 use crate::respond::Responder;
@@ -76,18 +76,20 @@ impl Gate {
         record.stage_begins(AUTHORIZE);
         // If nothing is public, a token that grants nothing is a valid answer, and clients go on to
         // a login.
-        let mut repositories = self.policy.granted(&question.access, &verified);
-        let mut refused = refusals(&self.policy, &self.responder, &question.access, &verified);
+        let caller = self.caller(&verified, client);
+        let mut repositories = self.policy.granted(&question.access, caller);
+        let mut refused = refusals(&self.policy, &self.responder, &question.access, caller);
         let provider = verified.vouching_provider();
         for access in questions {
             let question = Question { access, ..question.clone() };
             let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
-            repositories.extend(self.policy.granted(&question.access, &verified));
-            refused.extend(refusals(&self.policy, &self.responder, &question.access, &verified));
+            let caller = self.caller(&verified, client);
+            repositories.extend(self.policy.granted(&question.access, caller));
+            refused.extend(refusals(&self.policy, &self.responder, &question.access, caller));
         }
         let catalog = match asked.catalog {
             false => CatalogShare::None,
-            true => match self.catalog_refusal(&question, verified).await? {
+            true => match self.catalog_refusal(&question, verified, client).await? {
                 Some(denial) => {
                     refused.push(refused_access(&self.responder, None, &denial));
                     CatalogShare::None
@@ -114,6 +116,7 @@ impl Gate {
         &self,
         question: &Question,
         verified: Arc<Verified>,
+        client: &ClientInfo<'_>,
     ) -> Result<Option<Denial>, Denial> {
         let verified = match question.access {
             Access::Catalog => verified,
@@ -122,7 +125,7 @@ impl Gate {
                 self.identity.verify(&of_catalog, &mut CacheUse::None).await?
             }
         };
-        Ok(self.policy.catalog_refusal(&verified))
+        Ok(self.policy.catalog_refusal(self.caller(&verified, client)))
     }
 }
 
@@ -131,9 +134,9 @@ pub(super) fn refusals(
     policy: &Policy,
     responder: &Responder,
     asked: &Access,
-    verified: &Verified,
+    caller: Caller<'_>,
 ) -> Vec<RefusedAccess> {
-    let refused = policy.refused(asked, verified).take(MAX_REFUSED);
+    let refused = policy.refused(asked, caller).take(MAX_REFUSED);
     refused
         .map(|(name, action, denial)| refused_access(responder, Some((name, action)), &denial))
         .collect()

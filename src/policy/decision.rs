@@ -5,8 +5,9 @@ use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::catalog::CatalogFilter;
+use super::immutable::{ImmutableBy, ImmutableTag};
 use super::rules::Ruling;
-use crate::denial::{Denial, TagRefusal, UpstreamFault};
+use crate::denial::{Denial, RuleRefusal, TagRefusal, UpstreamFault};
 use crate::identity::UpstreamToken;
 use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, RepositoryName, Tag};
 
@@ -20,7 +21,7 @@ pub struct Decision {
     /// The reason why the mount was removed.
     pub(super) mount_refusal: Option<Denial>,
     /// The tags that are immutable once they exist.
-    pub(super) must_not_exist: Vec<Tag>,
+    pub(super) must_not_exist: Vec<ImmutableTag>,
     /// The token for the upstream, if the upstream accepts tokens of the server that granted the
     /// request.
     pub(super) upstream_token: Option<UpstreamToken>,
@@ -37,9 +38,11 @@ pub struct Permit {
     catalog: Option<CatalogFilter>,
 }
 
-/// A question to the upstream whether a tag exists. Its answer decides about a write.
+/// A question to the upstream whether a tag exists.
 #[derive(Debug)]
 pub struct TagLookUp {
+    /// `true` if the answer decides about a write; `false` if shadow mode only logs it.
+    pub decides: bool,
     request: RegistryRequest,
     upstream_token: Option<UpstreamToken>,
 }
@@ -83,8 +86,8 @@ impl Decision {
     }
 
     /// Returns the tags that must not exist in the upstream for the request to go on.
-    pub fn must_not_exist(&self) -> &[Tag] {
-        &self.must_not_exist
+    pub fn must_not_exist(&self) -> impl Iterator<Item = &Tag> {
+        self.must_not_exist.iter().map(|immutable| &immutable.tag)
     }
 
     /// Limits the list of all repositories to these names.
@@ -102,29 +105,46 @@ impl Decision {
     /// usually none.
     pub fn look_ups(&self) -> Vec<TagLookUp> {
         let Some(name) = self.request.repository() else { return Vec::new() };
-        let look_up = |tag: &Tag| {
+        let look_up = |ImmutableTag { tag, by }: &ImmutableTag| {
             let reference = Reference::Tag(tag.clone());
             let request =
                 RegistryRequest::ManifestGet { name: name.clone(), reference, head: true };
-            TagLookUp { request, upstream_token: self.upstream_token.clone() }
+            let decides = *by != ImmutableBy::ShadowRule;
+            TagLookUp { decides, request, upstream_token: self.upstream_token.clone() }
         };
         self.must_not_exist.iter().map(look_up).collect()
+    }
+
+    /// Changes the [ruling](Self::ruling) to what the rules say about the upstream's answers to the
+    /// [look-ups](Self::look_ups) in shadow mode.
+    pub fn note_answers(&mut self, answers: &[StatusCode]) {
+        let mut asked = self.must_not_exist.iter().zip(answers);
+        let moved = asked.find(|(immutable, answer)| {
+            immutable.by == ImmutableBy::ShadowRule && says_that_it_exists(**answer)
+        });
+        if let Some((ImmutableTag { tag, .. }, _)) = moved {
+            let refusal = RuleRefusal::Immutable(tag.clone(), Action::Push);
+            self.ruling = Ruling::ShadowDenied(refusal);
+        }
     }
 
     /// Lets the request go on, given the upstream's answers to the [look-ups](Self::look_ups), in
     /// their order.
     ///
     /// # Errors
-    /// [`Denial::TagRules`] if an immutable tag exists; [`UpstreamFault::TagLookUp`] if an answer
-    /// does not tell whether the tag exists.
+    /// [`Denial::TagRules`] or [`Denial::DeniedByPolicy`] if an immutable tag exists;
+    /// [`UpstreamFault::TagLookUp`] if an answer does not tell whether the tag exists.
     pub fn permit(self, answers: &[StatusCode]) -> Result<Permit, Denial> {
         let mut answers = answers.iter();
-        for tag in self.must_not_exist {
-            match answers.next() {
-                Some(&StatusCode::NOT_FOUND) => {}
-                // A registry redirects to a manifest that it has.
-                Some(status) if matches!(status.as_u16(), 200 | 301 | 302 | 303 | 307 | 308) => {
+        for ImmutableTag { tag, by } in self.must_not_exist {
+            match (by, answers.next()) {
+                (ImmutableBy::ShadowRule, _) | (_, Some(&StatusCode::NOT_FOUND)) => {}
+                (ImmutableBy::Project, Some(status)) if says_that_it_exists(*status) => {
                     return Err(Denial::TagRules(TagRefusal::Immutable(tag, Action::Push)));
+                }
+                (ImmutableBy::Rule, Some(status)) if says_that_it_exists(*status) => {
+                    let refusal = RuleRefusal::Immutable(tag, Action::Push);
+                    return Err(Denial::DeniedByPolicy(refusal));
                 }
                 _ => return Err(Denial::Upstream(UpstreamFault::TagLookUp)),
             }
@@ -166,6 +186,12 @@ impl TagLookUp {
     pub fn upstream_token(&self) -> Option<HeaderValue> {
         self.upstream_token.as_ref().and_then(bearer)
     }
+}
+
+/// Returns whether the answer to a look-up says that the tag exists. A registry redirects to a
+/// manifest that it has.
+fn says_that_it_exists(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 301 | 302 | 303 | 307 | 308)
 }
 
 /// Returns the `Authorization` value for a Bearer token (RFC 6750, section 2.1).

@@ -46,10 +46,11 @@ struct OfCallers {
 }
 
 impl RuleIndex {
-    /// Creates the index of these rules, which are known by their places.
-    pub(super) fn new(rules: &[Rule]) -> Self {
+    /// Creates the index of those of these rules that `has` accepts. The rules are known by their
+    /// places.
+    pub(super) fn new(rules: &[Rule], has: impl Fn(&Rule) -> bool) -> Self {
         let mut by_prefix: BTreeMap<&str, Vec<(usize, &Rule)>> = BTreeMap::new();
-        for (number, rule) in rules.iter().enumerate() {
+        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| has(rule)) {
             for pattern in &rule.repositories {
                 let group = by_prefix.entry(pattern.literal_prefix()).or_default();
                 if group.last().is_none_or(|(last, _)| *last != number) {
@@ -87,14 +88,7 @@ impl RuleIndex {
                 rules.iter().copied().take_while(|rule| first.is_none_or(|first| *rule < first));
             first = earlier.clone().find(|rule| allows(*rule)).or(first);
         };
-        // A text between a prefix of the name and the name begins with that prefix too. Every
-        // prefix of the name is therefore that of the last group before the name, or of one of its
-        // parents.
-        let after = self.groups.partition_point(|group| *group.prefix <= *repository);
-        for (_, group) in chain(&self.groups, after.checked_sub(1)) {
-            if !repository.starts_with(&*group.prefix) {
-                continue;
-            }
+        for group in self.groups_of(repository) {
             if group.by_caller.is_empty() {
                 look_at(&group.rules);
                 continue;
@@ -104,6 +98,27 @@ impl RuleIndex {
             }
         }
         first
+    }
+
+    /// Returns whether the index has no rule.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Returns all rules that may be for this repository and any caller. A rule may be
+    /// there twice.
+    pub(super) fn each(&self, repository: &str) -> impl Iterator<Item = usize> {
+        self.groups_of(repository).flat_map(|group| group.rules.iter().copied())
+    }
+
+    /// Returns the groups whose prefix this name begins with.
+    fn groups_of(&self, repository: &str) -> impl Iterator<Item = &Group> {
+        // A text between a prefix of the name and the name begins with that prefix too. Every
+        // prefix of the name is therefore that of the last group before the name, or of one of its
+        // parents.
+        let after = self.groups.partition_point(|group| *group.prefix <= *repository);
+        let groups = chain(&self.groups, after.checked_sub(1)).map(|(_, group)| group);
+        groups.filter(move |group| repository.starts_with(&*group.prefix))
     }
 }
 

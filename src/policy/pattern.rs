@@ -1,4 +1,4 @@
-//! Patterns of repositories and tags. `*` matches any text within a segment, and `**` matches one
+//! Patterns of repositories. `*` matches any text within a segment, and `**` matches one
 //! or more segments. `${user}` and `${claims.NAME}` stand for what the caller's provider says about
 //! the caller.
 //!
@@ -10,7 +10,7 @@ use std::fmt::{self, Write as _};
 use serde_json::Value;
 
 use crate::identity::Verified;
-use crate::registry::{RepositoryName, Tag};
+use crate::registry::RepositoryName;
 
 /// A pattern that at least one repository name can match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +28,6 @@ enum Template {
     /// `${claims.NAME}`
     Claim(Box<str>),
 }
-
-/// A pattern of tags. Tags have no segments, so `*` is the only wildcard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagPattern(Box<str>);
 
 impl RepositoryPattern {
     /// Reads a pattern.
@@ -74,6 +70,11 @@ impl RepositoryPattern {
             self.with(|template| template.value(caller)).map(Cow::Owned)
         };
         pattern.is_some_and(|pattern| path_matches(&pattern, repository.as_str()))
+    }
+
+    /// Returns whether a repository matches for every caller: a pattern with templates never does.
+    pub(super) fn matches_for_every_caller(&self, repository: &RepositoryName) -> bool {
+        self.rest.is_empty() && path_matches(&self.start, repository.as_str())
     }
 
     /// Returns the text that the name of every matching repository begins with: the pattern up to
@@ -151,40 +152,6 @@ impl Template {
     }
 }
 
-impl TagPattern {
-    /// Creates the pattern that matches every tag.
-    pub fn any() -> Self {
-        Self("*".into())
-    }
-
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// A message that says how to write the pattern correctly, if no tag can match it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.contains("**") {
-            return Err("tags have no segments; write one *".to_owned());
-        }
-        match Tag::parse(&text.replace('*', "x")) {
-            Some(_) => Ok(Self(text.into())),
-            None => Err("no tag can match this; write letters, digits, `_`, `.`, `-` and *, \
-                         e.g. v* or latest"
-                .to_owned()),
-        }
-    }
-
-    /// Returns whether every tag that matches the other pattern matches this one.
-    pub fn covers(&self, other: &Self) -> bool {
-        // Only a star of this pattern can take the stars of the other one.
-        segment_matches(&self.0, &other.0)
-    }
-
-    /// Returns whether a tag matches.
-    pub fn matches(&self, tag: &Tag) -> bool {
-        segment_matches(&self.0, tag.as_str())
-    }
-}
-
 /// Returns the reason why no repository name could match a pattern without templates.
 fn can_match(pattern: &str) -> Result<(), String> {
     if let Some(sign) = pattern.chars().find(|c| "?[]{}!".contains(*c)) {
@@ -254,9 +221,9 @@ fn first(path: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Matches one segment. The pieces between the stars must occur in the text in their order, the
-/// first at its start and the last at its end.
-fn segment_matches(pattern: &str, text: &str) -> bool {
+/// Matches one segment or a tag. The pieces between the stars must occur in the text in their
+/// order, the first at its start and the last at its end.
+pub(super) fn segment_matches(pattern: &str, text: &str) -> bool {
     if !pattern.bytes().any(|byte| byte == b'*') {
         return pattern == text;
     }

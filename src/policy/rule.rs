@@ -3,13 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::pattern::{RepositoryPattern, TagPattern};
+use ipnet::IpNet;
+
+use super::caller::Caller;
+use super::pattern::RepositoryPattern;
+use super::tag_pattern::TagPattern;
 use super::who::Who;
-use crate::identity::Verified;
 use crate::registry::{Action, Actions, Reference, RegistryRequest, RepositoryName, Tag};
 
-/// A rule of the config. Rules only allow: no rule forbids what another rule allows.
-#[derive(Clone, Debug)]
+/// A rule of the config. Rules only allow: no rule forbids what another rule allows, but for what
+/// an `immutable` rule forbids to all. The default is for no caller and no repository.
+#[derive(Clone, Debug, Default)]
 pub struct Rule {
     /// The name of the rule. It is unique.
     pub name: Arc<str>,
@@ -17,12 +21,17 @@ pub struct Rule {
     pub repositories: Vec<RepositoryPattern>,
     /// The callers that the rule is for: one of these entries must match.
     pub who: Vec<Who>,
+    /// The networks from one of which the request must come; empty: from any address.
+    pub from: Vec<IpNet>,
     /// The actions that the rule allows.
     pub allow: Actions,
     /// `true` if the rule also allows listing all repositories, independent of `repositories`.
     pub catalog: bool,
     /// The tags that may be written or deleted; `None`: any tag, and deletes by digest too.
     pub tags: Option<TagChoice>,
+    /// `true` if no rule lets a caller move or delete the tags of the repositories. The
+    /// `repositories` have no template then.
+    pub immutable: bool,
 }
 
 /// The tags that a rule is for.
@@ -59,6 +68,7 @@ pub enum Target<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     Who,
+    From,
     Repository,
     Action,
     Tag,
@@ -70,14 +80,13 @@ impl Rule {
     ///
     /// # Errors
     /// The first mismatch, in the order in which a person would check the rule.
-    pub fn allows(&self, need: &Need<'_>, caller: &Verified) -> Result<(), Mismatch> {
-        if !self.is_for(caller) {
-            return Err(Mismatch::Who);
-        }
-        if !self.repositories.iter().any(|pattern| pattern.matches(need.repository, caller)) {
+    pub fn allows(&self, need: &Need<'_>, caller: Caller<'_>) -> Result<(), Mismatch> {
+        self.check_caller(caller)?;
+        let verified = caller.verified;
+        if !self.repositories.iter().any(|pattern| pattern.matches(need.repository, verified)) {
             return Err(Mismatch::Repository);
         }
-        let only_pull = caller.principal.is_anonymous() && need.action != Action::Pull;
+        let only_pull = verified.principal.is_anonymous() && need.action != Action::Pull;
         if only_pull || !self.allow.lists(need.action) {
             return Err(Mismatch::Action);
         }
@@ -88,14 +97,24 @@ impl Rule {
         }
     }
 
-    /// Returns whether the rule is for this caller at all.
-    pub fn is_for(&self, caller: &Verified) -> bool {
-        self.who.iter().any(|who| who.matches(caller))
+    /// Checks whether the rule is for this caller at all.
+    ///
+    /// # Errors
+    /// [`Mismatch::Who`] or [`Mismatch::From`].
+    pub fn check_caller(&self, caller: Caller<'_>) -> Result<(), Mismatch> {
+        if !self.who.iter().any(|who| who.matches(caller.verified)) {
+            return Err(Mismatch::Who);
+        }
+        if !self.from.is_empty() && !caller.is_in(&self.from) {
+            return Err(Mismatch::From);
+        }
+        Ok(())
     }
 }
 
 impl TagChoice {
-    fn includes(&self, tag: &Tag) -> bool {
+    /// Returns whether a tag is one of the choice.
+    pub(super) fn includes(&self, tag: &Tag) -> bool {
         let one_of = |patterns: &[TagPattern]| patterns.iter().any(|pattern| pattern.matches(tag));
         one_of(&self.tags) && !one_of(&self.except)
     }
@@ -122,7 +141,8 @@ impl<'a> Need<'a> {
     }
 }
 
-fn targets(request: &RegistryRequest) -> impl Iterator<Item = Target<'_>> {
+/// Returns the objects of a request.
+pub(super) fn targets(request: &RegistryRequest) -> impl Iterator<Item = Target<'_>> {
     use RegistryRequest as R;
     let (first, tags): (_, &[Tag]) = match request {
         R::ManifestPut { reference: Reference::Tag(tag), tags, .. } => {
@@ -140,6 +160,7 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Who => "it is for other callers (`who`)",
+            Self::From => "it is for other addresses (`from`)",
             Self::Repository => "it is for other repositories (`repositories`)",
             Self::Action => "it does not allow this (`allow`)",
             Self::Tag => "it is for other tags (`tags`, `except_tags`)",

@@ -1,10 +1,10 @@
 //! All rules together. A need that no rule allows is denied.
 
+use super::caller::Caller;
 use super::index::RuleIndex;
 use super::pattern::RepositoryPattern;
 use super::rule::{Mismatch, Need, Rule, Target};
 use crate::denial::RuleRefusal;
-use crate::identity::Verified;
 use crate::registry::{Action, RepositoryName};
 
 /// The section `policy` of the config. Without a rule the section decides nothing.
@@ -16,6 +16,8 @@ pub struct Rules {
     /// `true` if the upstream accepts only tokens that a provider issued. A provider must then
     /// also grant what a rule allows to callers without a credential.
     pub grant_needed: bool,
+    /// `true` if every write and delete is refused, in both modes and even if a rule allows it.
+    pub read_only: bool,
 }
 
 impl Rules {
@@ -25,17 +27,23 @@ impl Rules {
     }
 }
 
-/// The rules and their index.
+/// The rules and their indexes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IndexedRules {
     rules: Rules,
     index: RuleIndex,
+    /// The rules that make tags immutable.
+    immutable: RuleIndex,
+    /// `true` if a rule is only for some addresses.
+    looks_at_addresses: bool,
 }
 
 impl From<Rules> for IndexedRules {
     fn from(rules: Rules) -> Self {
-        let index = RuleIndex::new(&rules.rules);
-        Self { rules, index }
+        let index = RuleIndex::new(&rules.rules, |_| true);
+        let immutable = RuleIndex::new(&rules.rules, |rule| rule.immutable);
+        let looks_at_addresses = rules.rules.iter().any(|rule| !rule.from.is_empty());
+        Self { rules, index, immutable, looks_at_addresses }
     }
 }
 
@@ -94,11 +102,38 @@ impl IndexedRules {
         self.rules.decide_for_anonymous()
     }
 
+    /// Returns whether writes and deletes are refused.
+    pub(super) fn are_read_only(&self) -> bool {
+        self.rules.read_only
+    }
+
+    /// Returns whether a rule is only for some addresses.
+    pub(super) fn look_at_addresses(&self) -> bool {
+        self.looks_at_addresses
+    }
+
+    /// Returns the mode.
+    pub(super) fn mode(&self) -> Mode {
+        self.rules.mode
+    }
+
+    /// Returns whether a rule makes tags immutable.
+    pub(super) fn have_immutable(&self) -> bool {
+        !self.immutable.is_empty()
+    }
+
+    /// Returns the rules that make tags of this repository immutable.
+    pub(super) fn immutable_in(&self, name: &RepositoryName) -> impl Iterator<Item = &Rule> {
+        let rules = self.immutable.each(name.as_str());
+        let rules = rules.filter_map(|number| self.rules.rules.get(number));
+        rules.filter(|rule| rule.repositories.iter().any(|it| it.matches_for_every_caller(name)))
+    }
+
     /// Returns whether this caller may list all repositories. Callers without a credential never
     /// may.
-    pub(super) fn allow_catalog(&self, caller: &Verified) -> bool {
-        !caller.principal.is_anonymous()
-            && self.rules.rules.iter().any(|rule| rule.catalog && rule.is_for(caller))
+    pub(super) fn allow_catalog(&self, caller: Caller<'_>) -> bool {
+        let allows = |rule: &Rule| rule.catalog && rule.check_caller(caller).is_ok();
+        !caller.verified.principal.is_anonymous() && self.rules.rules.iter().any(allows)
     }
 
     /// Returns whether the list of rules is empty.
@@ -107,7 +142,7 @@ impl IndexedRules {
     }
 
     /// Returns whether a rule lets this caller pull, independent of the mode.
-    pub(super) fn allow_pull(&self, repository: &RepositoryName, caller: &Verified) -> bool {
+    pub(super) fn allow_pull(&self, repository: &RepositoryName, caller: Caller<'_>) -> bool {
         Need::of_action(repository, Action::Pull)
             .all(|need| self.that_allows(&need, caller).is_some())
     }
@@ -119,7 +154,7 @@ impl IndexedRules {
     pub(super) fn judge<'a>(
         &self,
         needs: impl Iterator<Item = Need<'a>>,
-        caller: &Verified,
+        caller: Caller<'_>,
     ) -> Result<Ruling, RuleRefusal> {
         let mut ruling = Ruling::Unruled;
         if self.rules.rules.is_empty() {
@@ -128,7 +163,9 @@ impl IndexedRules {
         for need in needs {
             ruling = match self.that_allows(&need, caller) {
                 Some(rule) => Ruling::AllowedBy(RuleNumber(rule)),
-                None if self.rules.mode == Mode::Shadow && !caller.principal.is_anonymous() => {
+                None if self.rules.mode == Mode::Shadow
+                    && !caller.verified.principal.is_anonymous() =>
+                {
                     return Ok(Ruling::ShadowDenied(self.refusal(&need, caller)));
                 }
                 None => return Err(self.refusal(&need, caller)),
@@ -141,7 +178,7 @@ impl IndexedRules {
     pub(super) fn explain<'a>(
         &'a self,
         needs: impl Iterator<Item = Need<'a>>,
-        caller: &Verified,
+        caller: Caller<'_>,
     ) -> Vec<Explained<'a>> {
         let of_each = |need: &Need<'_>| {
             self.rules.rules.iter().map(|rule| (&*rule.name, rule.allows(need, caller))).collect()
@@ -150,10 +187,10 @@ impl IndexedRules {
     }
 
     /// Returns the effect of each rule on the list of all repositories.
-    pub(super) fn explain_catalog(&self, caller: &Verified) -> Vec<(&str, CatalogEffect<'_>)> {
-        fn effect<'a>(rule: &'a Rule, caller: &Verified) -> CatalogEffect<'a> {
-            if !rule.is_for(caller) {
-                CatalogEffect::Nothing(Mismatch::Who)
+    pub(super) fn explain_catalog(&self, caller: Caller<'_>) -> Vec<(&str, CatalogEffect<'_>)> {
+        fn effect<'a>(rule: &'a Rule, caller: Caller<'_>) -> CatalogEffect<'a> {
+            if let Err(why) = rule.check_caller(caller) {
+                CatalogEffect::Nothing(why)
             } else if rule.catalog {
                 CatalogEffect::Everything
             } else if rule.allow.lists(Action::Pull) {
@@ -171,15 +208,15 @@ impl IndexedRules {
     }
 
     /// Returns the first rule in the order of the config that allows a need.
-    fn that_allows(&self, need: &Need<'_>, caller: &Verified) -> Option<usize> {
+    fn that_allows(&self, need: &Need<'_>, caller: Caller<'_>) -> Option<usize> {
         let rules = &self.rules.rules;
         let allows =
             |number| rules.get(number).is_some_and(|rule: &Rule| rule.allows(need, caller).is_ok());
-        self.index.first(need.repository.as_str(), caller, allows)
+        self.index.first(need.repository.as_str(), caller.verified, allows)
     }
 
     /// Returns the refusal of a need. The refusal tells whether only the tag prevents the request.
-    fn refusal(&self, need: &Need<'_>, caller: &Verified) -> RuleRefusal {
+    fn refusal(&self, need: &Need<'_>, caller: Caller<'_>) -> RuleRefusal {
         let untagged = Need { target: Target::Untagged, ..*need };
         match need.target {
             Target::Tag(tag) if self.that_allows(&untagged, caller).is_some() => {

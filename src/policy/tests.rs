@@ -1,7 +1,9 @@
 //! The rights that credentials give without rules. Tests of the rules are in the submodules.
 
 mod explained;
+mod from;
 mod grants;
+mod immutable;
 mod properties;
 mod rules;
 
@@ -41,7 +43,7 @@ fn scopes(words: &[&str]) -> Verified {
 }
 
 fn check(policy: &Policy, access: &Access, verified: &Verified) -> Result<Ruling, Denial> {
-    policy.check(access, needs(access), verified)
+    policy.check(access, needs(access), verified.into())
 }
 
 fn request(method: Method, target: &str) -> RegistryRequest {

@@ -125,9 +125,10 @@ fn gate(
     running: Option<&RunningSnapshot>,
 ) -> anyhow::Result<Gate> {
     let config = &loaded.config;
-    let RuleBook { policy, responder, tokens } = rule_book_with(config, &lasting.own_key)?;
+    let RuleBook { policy, trusted_proxies, responder, tokens } =
+        rule_book_with(config, &lasting.own_key)?;
     Ok(Gate {
-        trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
+        trusted_proxies,
         identity: identity(loaded, lasting, running)?,
         policy,
         limits: Limits::new(config.limits.clone(), lasting.accounts.clone()),
@@ -158,6 +159,7 @@ fn rule_book_with(config: &Config, own_key: &Arc<TokenKeys>) -> anyhow::Result<R
     let keys = tokens.keys.as_ref().unwrap_or(own_key).clone();
     Ok(RuleBook {
         policy: Policy::new(config.scopes.clone()).with_rules(config.policy.clone()),
+        trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
         responder: Responder::new(external.service(), challenge)?,
         tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
     })

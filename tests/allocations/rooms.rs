@@ -18,7 +18,7 @@ use moorgate::identity::provider::htpasswd::file::HtpasswdFile;
 use moorgate::limits::settings::{IdentityLimits, Settings};
 use moorgate::limits::{Accounts, Limits, OnLimit};
 use moorgate::metrics::Metrics;
-use moorgate::policy::{Mode, Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
+use moorgate::policy::{Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
 use moorgate::rate_limit::Quota;
 use moorgate::registry::{Actions, RegistryRequest};
 use moorgate::request_id::RequestId;
@@ -78,10 +78,9 @@ fn decision(verified: &Verified) {
         repositories: vec![RepositoryPattern::parse("group/**").unwrap()],
         who: vec![Who::Authenticated],
         allow: Actions { pull: true, push: true, ..Actions::default() },
-        catalog: false,
-        tags: None,
+        ..Rule::default()
     };
-    let rules = Rules { mode: Mode::Enforce, rules: vec![rule], grant_needed: false };
+    let rules = Rules { rules: vec![rule], ..Rules::default() };
     let scopes = RequiredScopes {
         pull: vec!["read".into()],
         push: vec!["write".into()],

@@ -2,6 +2,7 @@
 
 mod assumed;
 mod catalog;
+mod narrow;
 mod providers;
 mod requests;
 mod tokens;

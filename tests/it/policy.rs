@@ -1,6 +1,9 @@
 //! Rules, through the whole gate.
 
+mod addresses;
+mod immutable;
 mod matrix;
+mod read_only;
 
 use serde_json::{Value, json};
 

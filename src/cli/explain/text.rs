@@ -3,6 +3,7 @@
 mod providers;
 
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
 
 use http::request::Parts;
 
@@ -45,9 +46,13 @@ pub(super) fn explanation(
             lines.rights(caller);
         }
     }
+    if let (true, is_of_a_proxy) = explanation.looks_at_address() {
+        lines.address(explanation.address, is_of_a_proxy);
+    }
     for explained in explanation.rules() {
         lines.rules(&explained);
     }
+    lines.immutable(explanation);
     if let Some(effects) = explanation.catalog() {
         lines.catalog(&effects);
     }
@@ -144,6 +149,31 @@ impl ExplainedLines {
                     );
                 }
             }
+        }
+    }
+
+    /// Adds the address with which rules with `from` are compared.
+    fn address(&mut self, address: IpAddr, is_of_a_proxy: bool) {
+        if is_of_a_proxy {
+            let why = "a proxy's (http.trusted_proxies); no rule with `from` is for it";
+            self.add("address", format_args!("{address} is {why}"));
+        } else {
+            self.add("address", format_args!("{address} (--from names another one)"));
+        }
+    }
+
+    /// Adds what rules make immutable of what the request would write or delete.
+    fn immutable(&mut self, explanation: &Explanation<'_>) {
+        for (rule, target) in explanation.immutable() {
+            let what = match target {
+                Target::Tag(tag) => {
+                    format!("the tag {} may be made, and not moved or deleted", tag.as_str())
+                }
+                Target::Digest | Target::Untagged => {
+                    "nothing may be deleted by digest here".to_owned()
+                }
+            };
+            self.add("immutable", format_args!("by {rule}: {what}"));
         }
     }
 
@@ -247,7 +277,7 @@ impl ExplainedLines {
                     self.listed(&effects);
                 }
             }
-            ExplainedAnswer::Registry { mount_refusal, absent, shown, ruling } => {
+            ExplainedAnswer::Registry { mount_refusal, absent, unasked, shown, ruling } => {
                 if let Some(refusal) = mount_refusal {
                     self.add(
                         "mount",
@@ -260,6 +290,18 @@ impl ExplainedLines {
                     self.add(
                         "look-up",
                         format_args!("the registry has no tag {} yet", tag.as_str()),
+                    );
+                }
+                for (tag, decides) in unasked {
+                    let end =
+                        if *decides { "denied" } else { "logged as one that would be denied" };
+                    self.add(
+                        "look-up",
+                        format_args!(
+                            "the registry is not asked about the tag {}: if it exists, the request \
+                             is {end}",
+                            tag.as_str()
+                        ),
                     );
                 }
                 let condition = if explanation.assumed {

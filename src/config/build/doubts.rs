@@ -14,7 +14,7 @@ use crate::config::url::ExternalUrl;
 use crate::identity::provider::ProviderSettings;
 use crate::identity::provider::htpasswd::file::HtpasswdFile;
 use crate::limits::settings::LimitOverride;
-use crate::policy::{Rule, Who};
+use crate::policy::{Rule, TagPattern, Who};
 
 /// The credential types that a GitLab reports.
 const GITLAB_TYPES: [&str; 5] = ["personal_access_token", "deploy_token", "build", "ci", "oauth"];
@@ -51,6 +51,7 @@ impl Build<'_> {
             let path = format!("policy.rules[{index}]");
             self.warn_of_hosts(rule, raw.http.external_url.as_ref(), &path);
             self.warn_of_excluded_tags(rule, built, &path);
+            self.warn_of_exempt_tags(built, &path);
         }
     }
 
@@ -126,6 +127,17 @@ impl Build<'_> {
                 );
                 self.warn(&format!("{path}.repositories[{index}]"), message);
             }
+        }
+    }
+
+    /// Warns of an immutable rule whose tags are all exempt.
+    fn warn_of_exempt_tags(&mut self, rule: &Rule, path: &str) {
+        let Some(choice) = rule.tags.as_ref().filter(|_| rule.immutable) else { return };
+        if choice.tags.iter().all(TagPattern::is_of_signatures) {
+            let message = "tags of ${signatures} are exempt from it, and the rule has no other \
+                           tags, so it only forbids deletes by digest; write other tags, or remove \
+                           this key";
+            self.warn(&format!("{path}.immutable"), message);
         }
     }
 

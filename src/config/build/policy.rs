@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::Build;
 use super::doubts::host_left_in;
+use crate::config::format::Network;
 use crate::config::raw::{self, PolicyMode, RuleAction};
 use crate::policy::{Mode, RepositoryPattern, Rule, Rules, TagChoice, TagPattern, Who};
 use crate::registry::Actions;
@@ -19,9 +20,17 @@ impl Build<'_> {
                 .as_ref()
                 .and_then(|rule| self.rule(rule, &format!("policy.rules[{index}]"), providers));
             rules.extend(built);
+            if let Some(rule) = rule {
+                self.warn_of_proxies(&rule.from, &raw.http.trusted_proxies, index);
+            }
         }
         self.unique_rules(&raw.policy.rules);
         self.mode(&raw.policy);
+        if raw.policy.read_only {
+            let message = "every push and delete is refused with 405 until it is false again; \
+                           write false when the maintenance is over";
+            self.warn("policy.read_only", message);
+        }
         let grant_needed = raw.upstream.authorization == raw::Authorization::Grant;
         if !raw.policy.rules.is_empty() && !grant_needed {
             self.warn_of_useless_anonymous(providers);
@@ -31,7 +40,13 @@ impl Build<'_> {
             self.warn_of_basic_challenge(&rules);
         }
         let mode = if raw.policy.mode == PolicyMode::Shadow { Mode::Shadow } else { Mode::Enforce };
-        (rules.len() == raw.policy.rules.len()).then_some(Rules { mode, rules, grant_needed })
+        let read_only = raw.policy.read_only;
+        (rules.len() == raw.policy.rules.len()).then_some(Rules {
+            mode,
+            rules,
+            grant_needed,
+            read_only,
+        })
     }
 
     fn rule(
@@ -54,6 +69,9 @@ impl Build<'_> {
         if let (Some(repositories), Some(who), false) = (&repositories, &who, names.is_empty()) {
             self.templates(repositories, who, providers, path);
         }
+        if let (Some(repositories), true) = (&repositories, raw.immutable) {
+            self.no_templates(repositories, path);
+        }
         let allow = raw.allow.as_deref();
         if let (Some(who), Some(allow), Some(repositories)) = (&who, allow, &repositories) {
             self.warn_of_useless_actions(who, allow, repositories, path);
@@ -68,6 +86,7 @@ impl Build<'_> {
             name: raw.name.as_ref()?.0.as_str().into(),
             repositories: repositories?,
             who: who?,
+            from: raw.from.iter().map(|network| network.0).collect(),
             allow: Actions {
                 pull: allows(RuleAction::Pull),
                 push: allows(RuleAction::Push),
@@ -75,6 +94,7 @@ impl Build<'_> {
             },
             catalog: allow.map(|allow| allow.contains(&RuleAction::Catalog))?,
             tags: choice,
+            immutable: raw.immutable,
         })
     }
 
@@ -132,6 +152,30 @@ impl Build<'_> {
                 let message = "one claim value may belong to different callers at different \
                                issuers; restrict `who` to one provider, e.g. provider:workloads";
                 self.warn(&at, message);
+            }
+        }
+    }
+
+    /// Refuses templates in a rule that makes tags immutable for every caller.
+    fn no_templates(&mut self, repositories: &[RepositoryPattern], path: &str) {
+        for (index, pattern) in repositories.iter().enumerate() {
+            if pattern.takes_user() || pattern.takes_claims() {
+                let message = "immutable holds for every caller, and this pattern names other \
+                               repositories for each one; write a pattern without ${…}, in a rule \
+                               of its own";
+                self.problem(&format!("{path}.repositories[{index}]"), message);
+            }
+        }
+    }
+
+    /// Warns of networks in which no client is, because they are those of proxies.
+    fn warn_of_proxies(&mut self, from: &[Network], proxies: &[Network], rule: usize) {
+        for (index, Network(network)) in from.iter().enumerate() {
+            if proxies.iter().any(|Network(proxy)| proxy.contains(network)) {
+                let message = "it matches no client, because the whole network is in \
+                               http.trusted_proxies, and the address of a proxy is not a client's; \
+                               write a network of clients";
+                self.warn(&format!("policy.rules[{rule}].from[{index}]"), message);
             }
         }
     }
@@ -203,8 +247,10 @@ impl Build<'_> {
     /// a rule is all that a pull requires.
     fn warn_of_open_rules(&mut self, rules: &[Rule]) {
         let opens_all = |rule: &Rule| {
-            let for_anybody = rule.who.contains(&Who::Anonymous) && rule.allow.pull;
-            for_anybody && rule.repositories.iter().any(RepositoryPattern::is_everything)
+            let for_anybody = rule.who.contains(&Who::Anonymous) && rule.from.is_empty();
+            for_anybody
+                && rule.allow.pull
+                && rule.repositories.iter().any(RepositoryPattern::is_everything)
         };
         for (index, _) in rules.iter().enumerate().filter(|(_, rule)| opens_all(rule)) {
             let message = "any client may pull every image without a credential; if that is not \

@@ -102,6 +102,10 @@ fn addresses_networks_workers_and_names_are_parsed_or_refused() {
         assert_eq!(text.parse::<Network>().expect(text).to_string(), text);
     }
     refused::<Network>(&["", "10.0.0.1", "10.0.0.1/8", "10.0.0.0/33", "example.com"]);
+    refused::<Network>(&["::ffff:10.0.0.1/104"]);
+    let mapped: Network = "::ffff:10.0.0.0/104".parse().unwrap();
+    assert_eq!(mapped.to_string(), "10.0.0.0/8");
+    assert_eq!("::/0".parse::<Network>().unwrap().to_string(), "::/0");
     assert_eq!("auto".parse(), Ok(Workers::Auto));
     assert_eq!("512".parse(), Ok(Workers::Count(512)));
     refused::<Workers>(&["", "0", "513", "-1", "Auto", "1.5"]);

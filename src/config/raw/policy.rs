@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::format::RuleName;
+use crate::config::format::{Network, RuleName};
 
 /// The rules that narrow what credentials allow. Without rules, callers may do all that their
 /// credentials allow.
@@ -13,6 +13,8 @@ pub(in crate::config) struct PolicySection {
     /// The mode of the rules: enforce or shadow. In shadow mode, a request that the rules deny but
     /// the credential allows is let through and logged. The environment cannot set this key.
     pub(in crate::config) mode: PolicyMode,
+    /// True during maintenance: every write and delete is refused with 405, and pulls go on.
+    pub(in crate::config) read_only: bool,
     /// The rules, in any order. If there is at least one, a request that no rule allows is denied.
     // An entry is `None` if it is not a section, so that the other entries keep their index.
     #[schemars(with = "Vec<RuleSection>")]
@@ -43,7 +45,8 @@ pub(in crate::config) struct RuleSection {
     )]
     pub(in crate::config) repositories: Option<Vec<String>>,
     /// The tags that writes and deletes may name; deletes by digest are then not allowed. Null:
-    /// any tag, and deletes by digest.
+    /// any tag, and deletes by digest. ${signatures} stands for the tags of signatures and of
+    /// referrers.
     #[schemars(
         length(min = 1),
         extend("items" = { "type": "string", "minLength": 1, "examples": ["v*"] })
@@ -60,9 +63,16 @@ pub(in crate::config) struct RuleSection {
         extend("items" = { "type": "string", "minLength": 1, "examples": ["authenticated"] })
     )]
     pub(in crate::config) who: Option<Vec<String>>,
+    /// The networks from one of which the client must come; empty: any. An address that is only a
+    /// trusted proxy's own is in none.
+    pub(in crate::config) from: Vec<Network>,
     /// The actions that the rule allows: pull, push, delete, catalog. A push needs pull too.
     #[schemars(required, length(min = 1))]
     pub(in crate::config) allow: Option<Vec<RuleAction>>,
+    /// True: no rule lets a caller move or delete a tag of these repositories, nor
+    /// delete anything there by digest. With tags or except_tags, only those tags. Tags of
+    /// ${signatures} are exempt.
+    pub(in crate::config) immutable: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

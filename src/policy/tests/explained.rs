@@ -36,6 +36,7 @@ fn each_need_of_an_access_is_listed_once() {
 fn a_mismatch_names_the_key_of_the_config() {
     for (mismatch, key) in [
         (Mismatch::Who, "`who`"),
+        (Mismatch::From, "`from`"),
         (Mismatch::Repository, "`repositories`"),
         (Mismatch::Action, "`allow`"),
         (Mismatch::Tag, "`except_tags`"),
@@ -51,7 +52,7 @@ fn a_mismatch_names_the_key_of_the_config() {
 fn public_rules_decide_about_anonymous_callers_if_no_grant_is_needed() {
     let of = |rules: Vec<Rule>, grant_needed| {
         policy()
-            .with_rules(Rules { mode: Mode::Enforce, rules, grant_needed })
+            .with_rules(Rules { rules, grant_needed, ..Rules::default() })
             .rules_decide_for_anonymous()
     };
     let public = || vec![rule("public", "public/**", "anonymous", "pull", None)];

@@ -35,11 +35,12 @@ pub(super) fn rule(
             };
             TagChoice { tags: read(tags), except: read(except) }
         }),
+        ..Rule::default()
     }
 }
 
 pub(super) fn with_rules(rules: Vec<Rule>, mode: Mode) -> Policy {
-    policy().with_rules(Rules { mode, rules, grant_needed: false })
+    policy().with_rules(Rules { mode, rules, ..Rules::default() })
 }
 
 /// Returns a caller with the scope `api`, or an anonymous caller if `subject` is empty.
@@ -222,7 +223,7 @@ fn an_anonymous_caller_may_only_pull_what_a_rule_gives() {
     let mut public = of_several(&[("public/a", "pull"), ("b", "pull"), ("public/c", "")]);
     public.principal.subject = "".into();
     let policy =
-        policy().with_rules(Rules { mode: Mode::Enforce, rules: rules(), grant_needed: true });
+        policy().with_rules(Rules { rules: rules(), grant_needed: true, ..Rules::default() });
     for (name, allowed) in [("public/a", true), ("b", false), ("public/c", false)] {
         let decided = denied(&policy, Method::GET, &format!("/v2/{name}/manifests/v1"), &public);
         assert_eq!(decided.is_none(), allowed, "{name}");

@@ -8,7 +8,8 @@ use super::{MINIMAL, ready, warnings};
 fn rules_reach_the_policy() {
     let policy = ready(include_str!("../../fixtures/config/valid/rules.yml")).policy;
     assert_eq!((policy.mode, policy.grant_needed), (Mode::Shadow, false));
-    let [everybody, own, lists] = &policy.rules[..] else { panic!("not three") };
+    let [everybody, own, releases, lists] = &policy.rules[..] else { panic!("not four") };
+    assert!(releases.immutable && releases.from.len() == 2 && !own.immutable);
     assert_eq!(everybody.who, [Who::Anonymous, Who::Authenticated]);
     assert!(
         everybody.tags.is_none()
@@ -33,6 +34,86 @@ fn rules_reach_the_policy() {
 }
 
 #[test]
+fn addresses_immutable_tags_and_maintenance_reach_the_policy() {
+    let of = |keys: &str| {
+        let rule = format!("name: r, repositories: [a], who: [authenticated], allow: [pull]{keys}");
+        ready(&format!("{MINIMAL}policy: {{ read_only: true, rules: [{{ {rule} }}] }}\n")).policy
+    };
+    let policy = of("");
+    let rule = &policy.rules[0];
+    assert!(policy.read_only && rule.from.is_empty() && !rule.immutable);
+    let policy = of(", from: [10.0.0.0/8, \"::ffff:192.0.2.0/120\"], immutable: true");
+    let rule = &policy.rules[0];
+    let networks: Vec<_> = rule.from.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (networks, rule.immutable),
+        (vec!["10.0.0.0/8".into(), "192.0.2.0/24".into()], true)
+    );
+    let signature = moorgate::registry::Tag::parse(&format!("sha256-{}.sig", "a".repeat(64)));
+    let tags = |keys: &str| of(keys).rules.remove(0).tags.unwrap();
+    let named = tags(", tags: [\"${signatures}\"]");
+    assert!(named.tags[0].matches(signature.as_ref().unwrap()) && named.tags[0].is_of_signatures());
+    let excepted = tags(", except_tags: [\"${signatures}\"]");
+    assert!(excepted.except[0].is_of_signatures() && !excepted.tags[0].is_of_signatures());
+    assert!(!ready(MINIMAL).policy.read_only);
+}
+
+#[test]
+fn a_rule_that_can_match_no_client_or_no_tag_has_a_warning() {
+    let of = |proxies: &str, keys: &str| {
+        let rule = format!("name: r, repositories: [a], who: [authenticated], allow: [pull]{keys}");
+        let http = MINIMAL.replace("http: {", &format!("http: {{ trusted_proxies: [{proxies}],"));
+        warnings(&format!("{http}policy: {{ rules: [{{ {rule} }}] }}\n"))[1..].to_vec()
+    };
+    for (proxies, keys) in [
+        ("", ", from: [10.0.0.0/8]"),
+        ("10.1.0.0/16", ", from: [10.0.0.0/8]"),
+        ("192.0.2.0/24", ", from: [10.0.0.0/8, \"fd00::/8\"]"),
+        ("10.0.0.0/8", ""),
+        ("", ", immutable: true"),
+        ("", ", immutable: true, tags: [\"v*\", \"${signatures}\"]"),
+        ("", ", immutable: true, except_tags: [\"${signatures}\"]"),
+        ("", ", tags: [\"${signatures}\"]"),
+    ] {
+        assert_eq!(of(proxies, keys), [""; 0], "{proxies} {keys}");
+    }
+    let one_signature = format!(", immutable: true, tags: [sha256-{}.att]", "a".repeat(64));
+    for (proxies, keys, told) in [
+        (
+            "10.0.0.0/8",
+            ", from: [192.0.2.0/24, 10.1.0.0/16]",
+            "`policy.rules[0].from[1]`: it matches no client, because the whole network is in",
+        ),
+        (
+            "192.0.2.1/32",
+            ", from: [192.0.2.1/32]",
+            "`policy.rules[0].from[0]`: it matches no client",
+        ),
+        (
+            "",
+            ", immutable: true, tags: [\"${signatures}\"]",
+            "`policy.rules[0].immutable`: tags of ${signatures} are exempt",
+        ),
+        ("", &one_signature, "`policy.rules[0].immutable`: tags of ${signatures} are exempt"),
+        (
+            "",
+            ", tags: [\"${signatures}\"], except_tags: [\"sha256-*\"]",
+            "`policy.rules[0].tags[0]`: except_tags takes out every tag",
+        ),
+    ] {
+        let found = of(proxies, keys);
+        assert_eq!(found.len(), 1, "{keys}: {found:?}");
+        assert!(found[0].contains(told), "{found:?}");
+    }
+    let read_only = warnings(&format!("{MINIMAL}policy: {{ read_only: true }}\n"));
+    assert_eq!(read_only.len(), 2, "{read_only:?}");
+    assert!(
+        read_only[1].contains("`policy.read_only`: every push and delete is refused with 405"),
+        "{read_only:?}"
+    );
+}
+
+#[test]
 fn rules_with_doubtful_effect_have_warnings() {
     let of = |more: &str, who: &str, repositories: &str, allow: &str| {
         let rule = format!(
@@ -44,6 +125,7 @@ fn rules_with_doubtful_effect_have_warnings() {
     assert_eq!(of("", "anonymous", "a/**", "pull"), [""; 0]);
     assert_eq!(of("", "authenticated", "**", "pull, catalog"), [""; 0]);
     assert_eq!(of("", "anonymous", "**/public", "pull"), [""; 0]);
+    assert_eq!(of("", "anonymous", "**", "pull], from: [10.0.0.0/8"), [""; 0]);
     assert_eq!(of("", "\"user:alice\"", "users/${user}/**", "pull"), [""; 0]);
     for (found, expected) in [
         (
