@@ -42,6 +42,7 @@ pub use sealed_upload::UploadSeal;
 
 use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, UpstreamFault};
+use crate::identity::Principal;
 use crate::log_throttle::LogThrottle;
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
@@ -84,6 +85,8 @@ pub struct UpstreamSettings {
     pub forwarded_host: HeaderValue,
     /// The `Authorization` of forwarded requests.
     pub authorization: RegistryAuthorization,
+    /// `true` if the registry learns who sends each request.
+    pub identity_headers: bool,
     /// The servers to which the gate follows redirects; `None`: the client follows them.
     pub followed: Option<OtherServers>,
     /// The servers to which the registry may lead uploads.
@@ -181,7 +184,7 @@ impl Upstream {
         };
         let mut outbound =
             OutboundRequest::to_registry(wanted, grant, &head.headers, record.request_id());
-        outbound.caller = record.principal().filter(|principal| !principal.is_anonymous());
+        outbound.caller = caller_of(record);
         outbound.trace = record.trace();
         if let Some(sealed) = &sealed {
             (outbound.to, outbound.target) = (sealed.server.as_deref(), Some(&*sealed.target));
@@ -318,7 +321,8 @@ impl Upstream {
             &headers,
             record.request_id(),
         );
-        let outbound = OutboundRequest { trace: record.trace(), ..outbound };
+        let (caller, trace) = (caller_of(record), record.trace());
+        let outbound = OutboundRequest { caller, trace, ..outbound };
         let (response, mut exchange) = match self.ask(&outbound, address).await {
             Ok(answer) => answer,
             // The registry has no such repository, or does not show it.
@@ -359,4 +363,9 @@ impl Upstream {
             self.log_elsewhere(record.request_id(), parts.status, &address)
         })
     }
+}
+
+/// Returns the caller for which a request is sent to the registry, if the caller has a credential.
+fn caller_of(record: &Record) -> Option<&Principal> {
+    record.principal().filter(|principal| !principal.is_anonymous())
 }

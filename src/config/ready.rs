@@ -122,6 +122,8 @@ pub struct UpstreamConfig {
     pub endpoint: Endpoint,
     /// The credential that the gate sends to the registry in place of the caller's.
     pub authorization: UpstreamAuthorization,
+    /// `true` if the registry learns who sends each request.
+    pub identity_headers: bool,
     /// The hosts to which the gate follows redirects; `None`: the client follows them.
     pub followed_hosts: Option<HostList>,
     /// The hosts, beside the registry's own, to which the registry may lead an upload.

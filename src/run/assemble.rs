@@ -363,6 +363,7 @@ fn upstream(config: &Config, own_key: &Arc<TokenKeys>) -> anyhow::Result<Upstrea
         forwarded_proto: HeaderValue::from_static(proto),
         forwarded_host: HeaderValue::try_from(&external.authority)?,
         authorization,
+        identity_headers: upstream.identity_headers,
         followed: upstream
             .followed_hosts
             .as_ref()

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::location::LeadsElsewhere;
-use super::{ClientInfo, OutboundRequest, Upstream, Work, location};
+use super::{ClientInfo, OutboundRequest, Upstream, Work, caller_of, location};
 use crate::denial::{Denial, UpstreamFault};
 use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
@@ -93,7 +93,7 @@ impl Upstream {
                 &headers,
                 &request_id,
             );
-            let (caller, trace) = (record.principal(), record.trace());
+            let (caller, trace) = (caller_of(record), record.trace());
             let outbound = OutboundRequest { caller, trace, ..outbound };
             let (response, mut exchange) =
                 self.ask(&outbound, client.address).await.map_err(|denial| match denial {

@@ -9,18 +9,26 @@ use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{OutboundRequest, RegistryAuthorization, UpstreamSettings};
+use crate::identity::Principal;
 use crate::net::address_text::AddressText;
 use crate::registry::RegistryRequest;
 use crate::telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROVIDER: HeaderName = HeaderName::from_static("x-forwarded-provider");
+const X_FORWARDED_USER: HeaderName = HeaderName::from_static("x-forwarded-user");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The characters that are escaped in the caller's identity: all but the unreserved ones (RFC 3986,
+/// section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Returns whether a client may send a header to the registry.
 fn is_for_registry(name: &HeaderName) -> bool {
@@ -132,6 +140,9 @@ pub(super) fn request(
     if let Ok(address) = HeaderValue::from_str(&AddressText::of(address)) {
         headers.insert(X_FORWARDED_FOR, address);
     }
+    if let (true, Some(caller)) = (settings.identity_headers, outbound.caller) {
+        add_identity(&mut headers, caller);
+    }
     headers.insert(X_REQUEST_ID, request_id.header());
     if let Some(trace) = trace {
         headers.insert(TRACEPARENT, trace.header());
@@ -141,6 +152,19 @@ pub(super) fn request(
         }
     }
     headers
+}
+
+/// Tells the registry who the caller is. The user of a CI job is left out: the job may not act as
+/// the user who started it.
+fn add_identity(headers: &mut HeaderMap, caller: &Principal) {
+    let escaped =
+        |text: &str| HeaderValue::try_from(utf8_percent_encode(text, RESERVED).to_string());
+    if let Ok(provider) = escaped(&caller.source.provider) {
+        headers.insert(X_FORWARDED_PROVIDER, provider);
+    }
+    if let (false, Ok(user)) = (caller.is_job(), escaped(&caller.subject)) {
+        headers.insert(X_FORWARDED_USER, user);
+    }
 }
 
 /// Joins the lines of `Accept` into one (RFC 9110, 5.3): some proxies forward only the first line.

@@ -2,6 +2,7 @@
 //! servers, and sealed addresses in the wrong place. A trap is a server that the gate may not ask:
 //! its ledger must stay empty.
 
+mod identity;
 mod proxy;
 mod realms;
 mod redirects;

@@ -4,6 +4,7 @@ mod answers;
 mod breaks;
 mod headers;
 mod http10;
+mod identity;
 mod late_bodies;
 mod leading_away;
 mod leaving;

@@ -49,6 +49,7 @@ impl Build<'_> {
         Some(UpstreamConfig {
             endpoint: endpoint?,
             authorization: authorization?,
+            identity_headers: raw.identity_headers,
             followed_hosts: followed_hosts?,
             upload_hosts: hosts(&raw.upload_hosts),
             way: way?,

@@ -38,6 +38,9 @@ pub(in crate::config) struct UpstreamSection {
     /// True if the gate may send the password over plain http to another machine: to the token
     /// server, or to the registry if its challenge is Basic.
     pub(in crate::config) insecure: bool,
+    /// True if the registry learns who sends each request: X-Forwarded-User and
+    /// X-Forwarded-Provider, percent-encoded. Anonymous callers have neither, CI jobs no user.
+    pub(in crate::config) identity_headers: bool,
     /// The treatment of a redirect of a pull: pass (the client follows it) or follow (the gate
     /// fetches what it leads to).
     pub(in crate::config) redirects: Redirects,
@@ -81,6 +84,7 @@ impl Default for UpstreamSection {
             ca: None,
             token_realms: Vec::new(),
             insecure: false,
+            identity_headers: false,
             redirects: Redirects::Pass,
             redirect_hosts: Vec::new(),
             upload_hosts: Vec::new(),

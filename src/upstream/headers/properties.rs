@@ -22,7 +22,7 @@ const HOP_BY_HOP: [&str; 8] = [
 ];
 
 /// The headers that would speak for the gate, or tell the registry who is calling.
-const SPEAKS_FOR_THE_GATE: [&str; 14] = [
+const SPEAKS_FOR_THE_GATE: [&str; 15] = [
     "authorization",
     "proxy-authorization",
     "cookie",
@@ -30,6 +30,7 @@ const SPEAKS_FOR_THE_GATE: [&str; 14] = [
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "x-forwarded-provider",
     "x-forwarded-user",
     "x-forwarded-uri",
     "x-original-url",
@@ -123,6 +124,7 @@ fn settings() -> UpstreamSettings {
         forwarded_host: value("registry.test"),
         authorization: RegistryAuthorization::OfRequest,
         origins: Origins { names: Vec::new(), own: String::new(), base: String::new() },
+        identity_headers: false,
         followed: None,
         uploads: OtherServers::none(),
         seal: UploadSeal::random(),

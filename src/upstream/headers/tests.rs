@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::*;
+use crate::identity::Source;
 use crate::log_throttle::LogThrottle;
 use crate::upstream::connector::Connector;
 use crate::upstream::health::UpstreamHealth;
@@ -24,6 +25,7 @@ fn settings(authorization: Option<&'static str>) -> UpstreamSettings {
             None => RegistryAuthorization::OfRequest,
         },
         origins: Origins { names: Vec::new(), own: String::new(), base: String::new() },
+        identity_headers: false,
         followed: None,
         uploads: OtherServers::none(),
         seal: UploadSeal::random(),
@@ -132,6 +134,70 @@ fn headers_named_by_connection_or_outside_ascii_are_not_forwarded() {
     ]);
     assert_eq!(text(&headers).first().unwrap(), "accept: a/b");
     assert_eq!(headers.len(), OF_THE_GATE.len() + 1);
+}
+
+/// Returns the identity headers that the registry receives for a request of this caller, whose
+/// client sends such headers too.
+fn identity(on: bool, caller: Option<&Principal>) -> Vec<String> {
+    let settings = UpstreamSettings { identity_headers: on, ..settings(None) };
+    let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/manifests/v1", None).unwrap();
+    let headers = map(&[
+        ("x-forwarded-user", "root"),
+        ("x-forwarded-user", "admin"),
+        ("x-forwarded-provider", "evil"),
+        ("x_forwarded_user", "root"),
+    ]);
+    let id = "r-1".into();
+    let outbound = OutboundRequest::to_registry(&wanted, None, &headers, &id);
+    let outbound = OutboundRequest { caller, ..outbound };
+    let sent = request(&outbound, &settings, "198.51.100.7".parse().unwrap());
+    let is_of_identity = |line: &String| line.contains("user") || line.contains("provider");
+    text(&sent).into_iter().filter(is_of_identity).collect()
+}
+
+fn principal(provider: &str, subject: &str, credential_type: Option<&str>) -> Principal {
+    let source = Source {
+        provider: provider.into(),
+        credential_type: credential_type.map(Into::into),
+        folds_case: false,
+    };
+    Principal { source: source.into(), subject: subject.into() }
+}
+
+#[test]
+fn the_registry_learns_who_the_caller_is_only_if_it_is_configured() {
+    let alice = principal("gitlab", "alice", Some("deploy_token"));
+    let told = ["x-forwarded-provider: gitlab", "x-forwarded-user: alice"];
+    assert_eq!(identity(true, Some(&alice)), told);
+    assert!(identity(false, Some(&alice)).is_empty());
+    // The client's own headers never reach the registry.
+    assert!(identity(true, None).is_empty());
+    assert!(identity(false, None).is_empty());
+}
+
+/// The job may not act as the user who started it.
+#[test]
+fn the_user_of_a_ci_job_is_not_told() {
+    for credential_type in ["build", "ci"] {
+        let job = principal("gitlab", "alice", Some(credential_type));
+        assert_eq!(identity(true, Some(&job)), ["x-forwarded-provider: gitlab"]);
+    }
+}
+
+#[test]
+fn all_but_unreserved_characters_of_an_identity_are_escaped() {
+    for (subject, escaped) in [
+        ("aZ09-._~", "aZ09-._~"),
+        ("repo:octo-org/app:ref", "repo%3Aocto-org%2Fapp%3Aref"),
+        ("a b,c;\"%", "a%20b%2Cc%3B%22%25"),
+        ("a\r\nx-forwarded-user: root", "a%0D%0Ax-forwarded-user%3A%20root"),
+        ("é\u{7f}\0", "%C3%A9%7F%00"),
+    ] {
+        let caller = principal("a:b", subject, None);
+        let told =
+            ["x-forwarded-provider: a%3Ab".to_owned(), format!("x-forwarded-user: {escaped}")];
+        assert_eq!(identity(true, Some(&caller)), told, "{subject:?}");
+    }
 }
 
 /// Checks that the client decides the type of a manifest, that an upload is bytes, and that no

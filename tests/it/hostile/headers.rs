@@ -23,7 +23,7 @@ const ALLOWED: [(&str, &str); 12] = [
 ];
 
 /// Headers that would speak for the gate, suggest another path, or concern the connection.
-const STRIPPED: [(&str, &str); 43] = [
+const STRIPPED: [(&str, &str); 44] = [
     ("X-Forwarded-For", "10.0.0.1"),
     ("x-forwarded-for", "10.0.0.2"),
     ("X-FORWARDED-PROTO", "gopher"),
@@ -34,6 +34,7 @@ const STRIPPED: [(&str, &str); 43] = [
     ("X-Forwarded-Uri", "/v2/secret/a/manifests/v1"),
     ("X-Forwarded-Method", "DELETE"),
     ("X-Forwarded-User", "root"),
+    ("X-Forwarded-Provider", "evil"),
     ("X-Forwarded-Email", "root@evil.example"),
     ("X-Forwarded-Groups", "admins"),
     ("X-Forwarded-Access-Token", "x"),
