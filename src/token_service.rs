@@ -7,22 +7,25 @@
 
 pub mod gate_token;
 mod looks_sealed;
+pub mod refresh_token;
 pub mod request;
 mod sealed_text;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::denial::{Denial, TokenRequestError};
+use crate::identity::model::Vouched;
 use crate::identity::model::credential::{Credential, CredentialKind};
 use crate::identity::model::revocation::Revocation;
 use crate::identity::model::unix_time::{unix_micros, unix_now};
 use crate::sealing::TokenKeys;
 use gate_token::{GateToken, PREFIX, TokenScope};
+use refresh_token::RefreshToken;
 
 pub use looks_sealed::may_contain_sealed;
 
@@ -33,14 +36,12 @@ pub const PATH: &str = "/token";
 /// sends a token until the last moment, and does not handle its refusal.
 const GRACE: u64 = 5;
 
-/// The shortest lifetime of a token, in seconds. Clients replace a shorter one by this value, or
-/// treat it as a mistake.
-const SHORTEST_LIFE: u64 = 60;
-
 /// The service that seals and opens gate tokens.
 pub struct TokenService {
     keys: Arc<TokenKeys>,
     lifetime: Duration,
+    /// The lifetime of a refresh token; `None`: none is issued, and none is accepted.
+    session: Option<Duration>,
     service: String,
 }
 
@@ -51,7 +52,7 @@ pub struct Presented {
     /// The scope of the gate token; `None`: no gate token narrows the credential.
     pub token_scope: Option<TokenScope>,
     /// The provider that vouched for the credential when it was sealed.
-    pub provider: Option<Box<str>>,
+    pub vouched: Option<Vouched>,
     /// The time when the credential was sealed (Unix time, microseconds).
     pub sealed_at: Option<u64>,
 }
@@ -61,13 +62,26 @@ pub struct TokenContents {
     /// The credential that is sealed.
     pub credential: Credential,
     /// The provider that vouches for the credential; `None` for callers without a credential.
-    pub provider: Option<Box<str>>,
+    pub vouched: Option<Vouched>,
     /// The granted part of what was asked.
     pub token_scope: TokenScope,
-    /// The time when the credential itself expires (Unix time, seconds), if it is known.
+    /// The time when what is sealed expires with the credential (Unix time, seconds), if it is
+    /// known.
     pub expiry: Option<u64>,
     /// The revocations of the credential that the gate knows.
     pub revocation: Revocation,
+    /// The refresh token that goes with the token.
+    pub refresh: Refresh,
+}
+
+/// The refresh token of a response.
+pub enum Refresh {
+    /// None: the client did not ask for one, or did not present a password.
+    No,
+    /// A new one, for the caller with this name.
+    New { subject: Box<str> },
+    /// The one that the client has presented. The token does not outlive it.
+    Same { token: SecretString, expires: u64 },
 }
 
 /// The response to a client that asked for a token.
@@ -81,6 +95,8 @@ pub struct Issued {
     /// The lifetime that the client is told, in seconds.
     expires_in: u64,
     issued_at: String,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed_if_any")]
+    refresh_token: Option<Zeroizing<String>>,
     /// The granted scopes. The response to a GET does not have this field.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
@@ -91,7 +107,9 @@ impl Issued {
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
         // The buffer has room for the whole body, so that growing it leaves no copy of the token.
         // The body contains the token twice, and the scopes, which the token contains too.
-        let mut json = Zeroizing::new(Vec::with_capacity(3 * self.token.len() + 256));
+        let refresh_token = self.refresh_token.as_ref().map_or(0, |token| token.len());
+        let length = 3 * self.token.len() + refresh_token + 256;
+        let mut json = Zeroizing::new(Vec::with_capacity(length));
         // Strings and numbers are always valid JSON.
         let _ = serde_json::to_writer(&mut *json, self);
         json
@@ -103,11 +121,24 @@ fn exposed<S: Serializer>(token: &str, serializer: S) -> Result<S::Ok, S::Error>
     serializer.serialize_str(token)
 }
 
+fn exposed_if_any<S: Serializer>(
+    token: &Option<Zeroizing<String>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    token.as_deref().map(String::as_str).serialize(serializer)
+}
+
 impl TokenService {
     /// Creates a service for the registry that clients know as `service`. Its tokens live for
-    /// `lifetime`.
+    /// `lifetime`. It issues no refresh tokens.
     pub fn new(keys: Arc<TokenKeys>, lifetime: Duration, service: String) -> Self {
-        Self { keys, lifetime, service }
+        Self { keys, lifetime, session: None, service }
+    }
+
+    /// Lets the service issue refresh tokens that live for `session`; `None`: it issues none.
+    #[must_use]
+    pub fn with_sessions(self, session: Option<Duration>) -> Self {
+        Self { session, ..self }
     }
 
     /// Checks whether this service issues tokens for the service that the client asked for.
@@ -128,12 +159,27 @@ impl TokenService {
     /// [`TokenRequestError::TooLong`] if the token cannot be sealed, which is usually because it is
     /// too long.
     pub fn issue(&self, vouched: TokenContents, oauth: bool) -> Result<Issued, TokenRequestError> {
-        let TokenContents { credential, provider, token_scope, expiry, revocation } = vouched;
+        let TokenContents { credential, vouched, token_scope, expiry, revocation, refresh } =
+            vouched;
         let now = unix_now();
-        let left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
-        let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
-        let (issued, expires) = (revocation.seals_at(unix_micros()), now + expires_in + GRACE);
-        let mut token = GateToken { issued, expires, token_scope, credential, provider };
+        let issued = revocation.seals_at(unix_micros());
+        let mut left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
+        let refresh_token = match (refresh, &vouched) {
+            (Refresh::Same { token, expires }, _) => {
+                left = left.min(expires.saturating_sub(now));
+                Some(Zeroizing::new(token.expose_secret().to_owned()))
+            }
+            (Refresh::New { subject }, Some(vouched)) => {
+                self.new_refresh_token(&credential, vouched, subject, issued, now, left)
+            }
+            _ => None,
+        };
+        let expires_in = self.lifetime.as_secs().min(left);
+        let expires = now + expires_in + GRACE;
+        let in_session = vouched.as_ref().is_some_and(|vouched| vouched.in_session);
+        let provider = vouched.map(|vouched| vouched.by);
+        let mut token =
+            GateToken { issued, expires, token_scope, credential, provider, in_session };
         let sealed = self.keys.seal(&mut token, &self.service).ok_or(TokenRequestError::TooLong)?;
         // The scope is read after sealing, because `seal` removes repositories that do not fit into
         // the token, and these are not granted.
@@ -141,10 +187,64 @@ impl TokenService {
         Ok(Issued {
             access_token: sealed.clone(),
             token: sealed,
+            refresh_token,
             expires_in,
             issued_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             scope,
         })
+    }
+
+    /// Seals a refresh token, if the service issues any. `None` also if the credential is too long:
+    /// the client then keeps it.
+    fn new_refresh_token(
+        &self,
+        credential: &Credential,
+        vouched: &Vouched,
+        subject: Box<str>,
+        issued: u64,
+        now: u64,
+        left: u64,
+    ) -> Option<Zeroizing<String>> {
+        let expires = now + self.session?.as_secs().min(left);
+        let (credential, vouched) = (credential.clone(), vouched.clone());
+        let token = RefreshToken { issued, expires, credential, vouched, subject };
+        token.seal(&self.keys, &self.service)
+    }
+
+    /// Opens a refresh token that a client presents at the token service.
+    ///
+    /// # Errors
+    /// [`Denial::InvalidToken`] if it is not a refresh token of this service, if its session has
+    /// ended, or if the service issues none any more. [`TokenRequestError::GrantType`] for another
+    /// text if the service issues none.
+    pub fn refresh(&self, token: &SecretString) -> Result<RefreshToken, Denial> {
+        match self.session {
+            Some(_) => self.open_refresh_token(token),
+            None if token.expose_secret().starts_with(refresh_token::PREFIX) => {
+                Err(Denial::InvalidToken)
+            }
+            None => Err(Denial::TokenRequest(TokenRequestError::GrantType)),
+        }
+    }
+
+    fn open_refresh_token(&self, token: &SecretString) -> Result<RefreshToken, Denial> {
+        let opened =
+            RefreshToken::open(token.expose_secret(), &self.keys, &self.service, unix_now());
+        // The gate never seals a sealed text in another one. The maker of such a token has a key.
+        let opened = opened.ok().filter(|token| !may_contain_sealed(&token.credential));
+        opened.ok_or(Denial::InvalidToken)
+    }
+
+    /// Returns the credential that a text stands for: the one in a gate token or refresh token, or
+    /// the text itself.
+    ///
+    /// # Errors
+    /// As [`unseal`](Self::unseal).
+    pub fn credential_in(&self, text: SecretString) -> Result<Credential, Denial> {
+        if text.expose_secret().starts_with(refresh_token::PREFIX) {
+            return self.open_refresh_token(&text).map(|token| token.credential);
+        }
+        self.unseal(Credential::Bearer(text)).map(|presented| presented.credential)
     }
 
     /// Returns the credential that a request to the registry presents. A gate token stands for the
@@ -157,7 +257,7 @@ impl TokenService {
         match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
                 let opened = self.keys.open(token.expose_secret(), &self.service, unix_now());
-                let GateToken { credential, token_scope, provider, issued, .. } =
+                let GateToken { credential, token_scope, provider, in_session, issued, .. } =
                     opened.map_err(|_| Denial::InvalidToken)?;
                 // The gate never seals a gate token in another one. The maker of such a token has a
                 // key.
@@ -167,13 +267,13 @@ impl TokenService {
                 Ok(Presented {
                     credential,
                     token_scope: Some(token_scope),
-                    provider,
+                    vouched: provider.map(|by| Vouched { by, alone: false, in_session }),
                     sealed_at: Some(issued),
                 })
             }
             credential if may_contain_sealed(&credential) => Err(Denial::WrongCredential),
             credential => {
-                Ok(Presented { credential, token_scope: None, provider: None, sealed_at: None })
+                Ok(Presented { credential, token_scope: None, vouched: None, sealed_at: None })
             }
         }
     }
@@ -212,7 +312,9 @@ mod tests {
         let sealed = |credential| {
             let token_scope = TokenScope::default();
             let (issued, expires) = (unix_micros(), unix_now() + 60);
-            let mut token = GateToken { issued, expires, token_scope, credential, provider: None };
+            let (provider, in_session) = (None, false);
+            let mut token =
+                GateToken { issued, expires, token_scope, credential, provider, in_session };
             keys.seal(&mut token, "registry.test").unwrap().as_str().to_owned()
         };
         let bearer = |token: &str| Credential::Bearer(SecretString::from(token));

@@ -47,8 +47,8 @@ pub enum KeyFileError {
     #[error("the same key as in line {1}; remove one of the two")]
     Twice(usize, usize),
     #[error(
-        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime \
-         and 24 hours ago"
+        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime, \
+         tokens.session and 24 hours ago"
     )]
     TooMany(usize),
 }

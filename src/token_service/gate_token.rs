@@ -34,7 +34,7 @@ pub const MAX_TOKEN_BYTES: usize = 20 * 1024;
 const MAX_SEALED_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3 - 2 * PADDING;
 
 /// The largest difference between the clocks of two replicas, in seconds.
-const LEEWAY: u64 = 60;
+pub(super) const LEEWAY: u64 = 60;
 
 /// The contents of a gate token.
 #[derive(Debug)]
@@ -51,6 +51,9 @@ pub struct GateToken {
     /// The provider that vouched for the credential, by its name in the config. No other provider
     /// needs to receive the secret, even from a process that has not seen the credential before.
     pub provider: Option<Box<str>>,
+    /// `true` if the credential is a workload token with a session: its provider had checked its
+    /// signature.
+    pub in_session: bool,
 }
 
 /// The reason why a token is not opened.
@@ -82,6 +85,9 @@ struct Sealed<'a> {
     refused: Vec<(Cow<'a, str>, Cow<'a, str>, Cow<'a, str>)>,
     #[serde(rename = "idp", borrow)]
     provider: Option<Cow<'a, str>>,
+    // Left out where it is false, so that earlier versions of the gate read the token.
+    #[serde(rename = "ses", default, skip_serializing_if = "std::ops::Not::not")]
+    in_session: bool,
     #[serde(borrow)]
     user: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -155,6 +161,7 @@ impl TokenKeys {
             },
             credential,
             provider: sealed.provider.map(|name| name.into_owned().into()),
+            in_session: sealed.in_session,
         })
     }
 }
@@ -177,6 +184,7 @@ impl GateToken {
             },
             refused: self.token_scope.refused.iter().map(sealed_refusal).collect(),
             provider: self.provider.as_deref().map(Into::into),
+            in_session: self.in_session,
             user,
             secret,
         };

@@ -7,7 +7,11 @@ use crate::sealing::SealedKind;
 
 /// The prefixes of all texts that this gate seals: gate tokens, refresh tokens and upload
 /// locations.
-const SEALED_PREFIXES: [&str; 3] = [SealedKind::GateToken.prefix(), SealedKind::RefreshToken.prefix(), SealedKind::Upload.prefix()];
+const SEALED_PREFIXES: [&str; 3] = [
+    SealedKind::GateToken.prefix(),
+    SealedKind::RefreshToken.prefix(),
+    SealedKind::Upload.prefix(),
+];
 
 /// Returns whether a credential contains a text that this gate sealed, or that looks like one. Some
 /// clients put tokens in the user name, and people paste tokens with blanks, quotes or `Bearer `

@@ -40,6 +40,7 @@ pub fn check(input: &[u8]) {
         token_scope,
         credential,
         provider: Some("local".into()),
+        in_session: text.len() % 2 == 1,
     };
     // Text that JSON escapes takes up to six times the space, and a token must fit into a header.
     let Some(sealed) = KEYS.seal(&mut token, SERVICE) else {
@@ -52,8 +53,8 @@ pub fn check(input: &[u8]) {
         (token.issued, token.expires, &token.token_scope)
     );
     assert_eq!(
-        (parts(&opened.credential), opened.provider),
-        (parts(&token.credential), token.provider)
+        (parts(&opened.credential), opened.provider, opened.in_session),
+        (parts(&token.credential), token.provider, token.in_session)
     );
     assert_eq!(KEYS.open(&sealed, "other.test", NOW).err(), Some(OpenError::Forged));
     assert_eq!(KEYS.open(&sealed, SERVICE, NOW + 60).err(), Some(OpenError::Expired));
