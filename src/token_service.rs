@@ -78,7 +78,7 @@ pub struct TokenContents {
 pub enum Refresh {
     /// None: the client did not ask for one, or did not present a password.
     No,
-    /// A new one, for the caller with this name.
+    /// A new one, for the caller with this name; empty if the provider gave none.
     New { subject: Box<str> },
     /// The one that the client has presented. The token does not outlive it.
     Same { token: SecretString, expires: u64 },

@@ -14,7 +14,7 @@ use crate::denial::{Denial, TokenRequestError};
 use crate::framing;
 use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::{Credential, CredentialKind};
-use crate::identity::{Principal, Question, Verified, Vouched};
+use crate::identity::{Question, Verified, Vouched};
 use crate::limits::OnLimit;
 use crate::policy::Policy;
 use crate::record::Record;
@@ -94,7 +94,7 @@ impl Gate {
         let refresh = match refreshed {
             Some(RefreshedSession { text, expires, .. }) => Refresh::Same { token: text, expires },
             None if asked.offline && matches!(question.credential, Credential::Basic { .. }) => {
-                Refresh::New { subject: verified.principal.subject.clone() }
+                Refresh::New { subject: given_name(&question, &verified).into() }
             }
             None => Refresh::No,
         };
@@ -151,8 +151,10 @@ impl Gate {
             return Err(Denial::InvalidToken);
         }
         let verified = self.authenticate(question, record).await?;
-        let Principal { source, subject } = &verified.principal;
-        let is_same = *source.provider == *session.vouched.by && *subject == session.subject;
+        let provider = &verified.principal.source.provider;
+        let (then, now) = (&*session.subject, given_name(question, &verified));
+        let is_other = !then.is_empty() && !now.is_empty() && then != now;
+        let is_same = **provider == *session.vouched.by && !is_other;
         if !is_same || is_revoked() {
             return Err(Denial::InvalidToken);
         }
@@ -187,8 +189,15 @@ struct RefreshedSession {
     expires: u64,
     /// The provider that vouched for the credential when the session began.
     vouched: Vouched,
-    /// The name of the caller at that provider.
+    /// The name of the caller at that provider; empty if it gave none.
     subject: Box<str>,
+}
+
+/// Returns the name that the provider gave the caller; empty if it gave none, as GitLab does where
+/// it grants nothing. The fingerprint of the credential then stands in for it.
+fn given_name<'a>(question: &Question, verified: &'a Verified) -> &'a str {
+    let subject = &*verified.principal.subject;
+    if subject == question.known_as.fingerprint.to_string() { "" } else { subject }
 }
 
 /// Returns the only credential or refresh token of a token request.

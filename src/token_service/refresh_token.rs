@@ -30,7 +30,7 @@ pub struct RefreshToken {
     pub credential: Credential,
     /// The provider that vouched for the credential. No other provider is asked about it.
     pub vouched: Vouched,
-    /// The name that the provider gave the caller.
+    /// The name that the provider gave the caller; empty if it gave none.
     pub subject: Box<str>,
 }
 

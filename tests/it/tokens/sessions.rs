@@ -79,6 +79,18 @@ async fn a_login_gets_a_refresh_token_that_replaces_the_password() {
     assert_eq!(of_refresh["credential"], log[0]["credential"], "the same credential");
 }
 
+/// GitLab does not name the caller if it grants nothing.
+#[tokio::test]
+async fn a_session_goes_on_where_the_provider_grants_nothing() {
+    let gate = gate(sessions()).await;
+    let form = "grant_type=refresh_token&scope=repository:others/x:pull";
+    for stored in [log_in(&gate, READ_WRITE).await, sealed(|token| token.subject = "".into())] {
+        let reply = post(&gate, &format!("{form}&refresh_token={stored}")).await;
+        assert_eq!((reply.status, json(&reply)["scope"].as_str()), (200, Some("")), "{reply:?}");
+        assert_eq!(refresh(&gate, &stored).await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_refresh_token_is_issued_only_to_who_asks_with_a_password() {
     let gate = gate(sessions()).await;
