@@ -23,7 +23,7 @@ use crate::identity::{Question, UpstreamToken};
 use crate::limits::{Account, Limits};
 use crate::metrics::MetricsFormat;
 use crate::net::client_address::TrustedProxies;
-use crate::policy::{Decision, Policy, Ruling};
+use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{DeniedRequest, Responder};
@@ -259,18 +259,14 @@ impl Gate {
     /// it. The list of all repositories is read from the upstream and filtered for the caller.
     async fn pass_on(
         &self,
-        mut decision: Decision,
+        decision: Decision,
         head: &Parts,
         body: RequestBody,
         client: &ClientInfo<'_>,
         upstream: &Upstream,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
-        let permit = {
-            // The answers end here, because they would enlarge the future of every request.
-            let answers = look_up(&mut decision, client, upstream, record).await?;
-            decision.permit(&answers)?
-        };
+        let permit = permit(decision, client, upstream, record).await?;
         self.audit.allowed(record, permit.request()).await?;
         if let Some(filter) = permit.catalog_filter() {
             // Boxed because few requests ask for the catalog.
@@ -279,6 +275,18 @@ impl Gate {
         }
         upstream.forward(permit, head, body, client, record).await
     }
+}
+
+/// Lets a request go on, unless the upstream has an immutable tag that it would write. It is a
+/// function of its own because its variables would enlarge the future of every request.
+async fn permit(
+    mut decision: Decision,
+    client: &ClientInfo<'_>,
+    upstream: &Upstream,
+    record: &mut Record,
+) -> Result<Permit, Denial> {
+    let answers = look_up(&mut decision, client, upstream, record).await?;
+    decision.permit(&answers)
 }
 
 /// Asks the upstream whether an immutable tag that the request would write exists, if the decision

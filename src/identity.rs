@@ -18,5 +18,5 @@ pub mod shared_verdicts;
 
 pub use model::{
     Attributes, Granted, Lifetime, NotNow, PackedScopes, Principal, Question, RepositoryGrant,
-    Source, TokenServerKind, UpstreamToken, Verdict, Verified,
+    Source, TokenServerKind, UpstreamToken, Verdict, Verified, Vouched,
 };

@@ -161,7 +161,8 @@ fn rule_book_with(config: &Config, own_key: &Arc<TokenKeys>) -> anyhow::Result<R
         policy: Policy::new(config.scopes.clone()).with_rules(config.policy.clone()),
         trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
         responder: Responder::new(external.service(), challenge)?,
-        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
+        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned())
+            .with_sessions(tokens.session),
     })
 }
 

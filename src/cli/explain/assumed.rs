@@ -13,8 +13,8 @@ use crate::identity::{Attributes, Principal, Source};
 #[derive(Args)]
 pub(super) struct AssumedArguments {
     /// Show what the rules say of this caller, without its credential: the name of a provider in
-    /// the config, and the user name or subject that it reports, such as gitlab/alice. No server is
-    /// asked, and standard input is not read
+    /// the config, and the user name or subject that it reports, such as gitlab/alice. No server
+    /// is asked, and standard input is not read
     #[arg(long = "as", value_name = "PROVIDER/SUBJECT", conflicts_with = "user")]
     caller: Option<String>,
     /// A group of the caller of --as, as its provider reports it; repeat it for several groups
@@ -55,7 +55,8 @@ impl AssumedArguments {
             "--claim: callers of `{name}` have no claims; only a provider of type jwt reports \
              claims"
         );
-        let attributes = Attributes { groups: self.groups.clone(), claims: self.claims()? };
+        let (groups, claims) = (self.groups.clone(), self.claims()?);
+        let attributes = Attributes { groups, claims, session_ends: None };
         let source = Source {
             provider: name.into(),
             credential_type: None,

@@ -134,6 +134,7 @@ impl Build<'_> {
         scopes: &raw::ScopesSection,
         path: &str,
     ) -> Option<JwtSettings> {
+        let session = self.session(&format!("{path}.session"), raw.session.to_std());
         let keys = self.jwks(raw, path);
         let tenants = self.tenants(raw, path);
         if let Some(given) = &raw.scopes {
@@ -150,6 +151,7 @@ impl Build<'_> {
                 subject_claim: raw.subject_claim.clone(),
                 groups_claim: raw.groups_claim.clone(),
                 scopes: raw.scopes.as_ref().map(words),
+                session: session.unwrap_or_default(),
             },
         })
     }

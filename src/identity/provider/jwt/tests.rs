@@ -38,6 +38,7 @@ fn rules() -> TokenRules {
         subject_claim: "sub".to_owned(),
         groups_claim: None,
         scopes: None,
+        session: Duration::ZERO,
     }
 }
 
@@ -288,7 +289,7 @@ fn a_flaw_prints_nothing_of_the_token() {
         json!({ "namespace_id": "canary" }),
         json!({ "aud": "canary" }),
     ] {
-        let flaw = rules.check(claims(members).as_object().unwrap(), now()).unwrap_err();
+        let flaw = rules.check(claims(members).as_object().unwrap(), now(), false).unwrap_err();
         assert!(!flaw.to_string().contains("canary"), "{flaw}");
     }
 }
@@ -299,7 +300,7 @@ proptest! {
         let _ = issuer_in(&token);
         let token = format!("{}.{}.x", encode(r#"{"alg":"ES256"}"#), encode(claims));
         if let Some(token) = Compact::read(&token) {
-            let _ = rules().check(&token.claims, 0);
+            let _ = rules().check(&token.claims, 0, true);
         }
     }
 }
