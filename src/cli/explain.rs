@@ -48,8 +48,7 @@ pub(super) struct Explain {
     /// The user name of a Basic credential; without it, the secret is sent as a Bearer token
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
-    /// The address of the client, for rules with `from`, for limits, and for GitLab's address
-    /// rules
+    /// The address of the client, for rules with `from` and for GitLab's address rules
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
     #[command(flatten)]
