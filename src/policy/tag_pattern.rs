@@ -196,6 +196,8 @@ mod tests {
             ("*6-*2*", "${signatures}", false),
             ("sha256-*.sig", "${signatures}", false),
             ("sha256-*a*", "${signatures}", false),
+            ("sha256-*0*", "${signatures}", false),
+            ("sha256-*f*", "${signatures}", false),
             ("sha256-*0", "${signatures}", false),
             ("*.*", "${signatures}", false),
             ("v*", "${signatures}", false),
