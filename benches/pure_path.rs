@@ -96,8 +96,15 @@ fn pure_path(c: &mut Criterion) {
             TokenScope { repositories, catalog: CatalogShare::None, refused: Vec::new() };
         let (credential, provider) =
             (Credential::from_headers(&headers).unwrap(), Some("gitlab".into()));
-        let mut token =
-            GateToken { issued: 1000, expires: 5000, token_scope, credential, provider };
+        let in_session = false;
+        let mut token = GateToken {
+            issued: 1000,
+            expires: 5000,
+            token_scope,
+            credential,
+            provider,
+            in_session,
+        };
         let keys = TokenKeys::random().unwrap();
         let sealed = keys.seal(&mut token, "registry.test").unwrap();
         b.iter(|| keys.open(black_box(&sealed), "registry.test", 2000).unwrap());

@@ -18,5 +18,5 @@ pub mod shared_verdicts;
 
 pub use model::{
     Attributes, ClaimPath, Granted, Lifetime, NotNow, PackedScopes, Principal, Question,
-    RepositoryGrant, Source, TokenServerKind, UpstreamToken, Verdict, Verified,
+    RepositoryGrant, Source, TokenServerKind, UpstreamToken, Verdict, Verified, Vouched,
 };

@@ -23,6 +23,8 @@ pub const SEAL_BYTES: usize = NONCE_LEN + 16;
 pub enum SealedKind {
     /// A token that the gate issues at `/token`.
     GateToken,
+    /// A token that clients keep in place of a password, and exchange at `/token`.
+    RefreshToken,
     /// The address of an upload that leads to another path or host.
     Upload,
     /// A verdict that replicas share.
@@ -36,6 +38,7 @@ impl SealedKind {
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::GateToken => "mg1.",
+            Self::RefreshToken => "mgr1.",
             Self::Upload => "mu1.",
             Self::Verdict => "mv1.",
             Self::Message => "mm1.",

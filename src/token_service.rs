@@ -6,21 +6,28 @@
 //! request.
 
 pub mod gate_token;
+mod looks_sealed;
+pub mod refresh_token;
 pub mod request;
+mod sealed_text;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::denial::{Denial, TokenRequestError};
+use crate::identity::model::Vouched;
 use crate::identity::model::credential::{Credential, CredentialKind};
 use crate::identity::model::revocation::Revocation;
 use crate::identity::model::unix_time::{unix_micros, unix_now};
 use crate::sealing::TokenKeys;
 use gate_token::{GateToken, PREFIX, TokenScope};
+use refresh_token::RefreshToken;
+
+pub use looks_sealed::may_contain_sealed;
 
 /// The path of the token service on the public listener.
 pub const PATH: &str = "/token";
@@ -29,14 +36,12 @@ pub const PATH: &str = "/token";
 /// sends a token until the last moment, and does not handle its refusal.
 const GRACE: u64 = 5;
 
-/// The shortest lifetime of a token, in seconds. Clients replace a shorter one by this value, or
-/// treat it as a mistake.
-const SHORTEST_LIFE: u64 = 60;
-
 /// The service that seals and opens gate tokens.
 pub struct TokenService {
     keys: Arc<TokenKeys>,
     lifetime: Duration,
+    /// The lifetime of a refresh token; `None`: none is issued, and none is accepted.
+    session: Option<Duration>,
     service: String,
 }
 
@@ -47,7 +52,7 @@ pub struct Presented {
     /// The scope of the gate token; `None`: no gate token narrows the credential.
     pub token_scope: Option<TokenScope>,
     /// The provider that vouched for the credential when it was sealed.
-    pub provider: Option<Box<str>>,
+    pub vouched: Option<Vouched>,
     /// The time when the credential was sealed (Unix time, microseconds).
     pub sealed_at: Option<u64>,
 }
@@ -57,13 +62,26 @@ pub struct TokenContents {
     /// The credential that is sealed.
     pub credential: Credential,
     /// The provider that vouches for the credential; `None` for callers without a credential.
-    pub provider: Option<Box<str>>,
+    pub vouched: Option<Vouched>,
     /// The granted part of what was asked.
     pub token_scope: TokenScope,
-    /// The time when the credential itself expires (Unix time, seconds), if it is known.
+    /// The time when what is sealed expires with the credential (Unix time, seconds), if it is
+    /// known.
     pub expiry: Option<u64>,
     /// The revocations of the credential that the gate knows.
     pub revocation: Revocation,
+    /// The refresh token that goes with the token.
+    pub refresh: Refresh,
+}
+
+/// The refresh token of a response.
+pub enum Refresh {
+    /// None: the client did not ask for one, or did not present a password.
+    No,
+    /// A new one, for the caller with this name; empty if the provider gave none.
+    New { subject: Box<str> },
+    /// The one that the client has presented. The token does not outlive it.
+    Same { token: SecretString, expires: u64 },
 }
 
 /// The response to a client that asked for a token.
@@ -77,6 +95,8 @@ pub struct Issued {
     /// The lifetime that the client is told, in seconds.
     expires_in: u64,
     issued_at: String,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed_if_any")]
+    refresh_token: Option<Zeroizing<String>>,
     /// The granted scopes. The response to a GET does not have this field.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
@@ -87,7 +107,9 @@ impl Issued {
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
         // The buffer has room for the whole body, so that growing it leaves no copy of the token.
         // The body contains the token twice, and the scopes, which the token contains too.
-        let mut json = Zeroizing::new(Vec::with_capacity(3 * self.token.len() + 256));
+        let refresh_token = self.refresh_token.as_ref().map_or(0, |token| token.len());
+        let length = 3 * self.token.len() + refresh_token + 256;
+        let mut json = Zeroizing::new(Vec::with_capacity(length));
         // Strings and numbers are always valid JSON.
         let _ = serde_json::to_writer(&mut *json, self);
         json
@@ -99,11 +121,24 @@ fn exposed<S: Serializer>(token: &str, serializer: S) -> Result<S::Ok, S::Error>
     serializer.serialize_str(token)
 }
 
+fn exposed_if_any<S: Serializer>(
+    token: &Option<Zeroizing<String>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    token.as_deref().map(String::as_str).serialize(serializer)
+}
+
 impl TokenService {
     /// Creates a service for the registry that clients know as `service`. Its tokens live for
-    /// `lifetime`.
+    /// `lifetime`. It issues no refresh tokens.
     pub fn new(keys: Arc<TokenKeys>, lifetime: Duration, service: String) -> Self {
-        Self { keys, lifetime, service }
+        Self { keys, lifetime, session: None, service }
+    }
+
+    /// Lets the service issue refresh tokens that live for `session`; `None`: it issues none.
+    #[must_use]
+    pub fn with_sessions(self, session: Option<Duration>) -> Self {
+        Self { session, ..self }
     }
 
     /// Checks whether this service issues tokens for the service that the client asked for.
@@ -124,12 +159,27 @@ impl TokenService {
     /// [`TokenRequestError::TooLong`] if the token cannot be sealed, which is usually because it is
     /// too long.
     pub fn issue(&self, vouched: TokenContents, oauth: bool) -> Result<Issued, TokenRequestError> {
-        let TokenContents { credential, provider, token_scope, expiry, revocation } = vouched;
+        let TokenContents { credential, vouched, token_scope, expiry, revocation, refresh } =
+            vouched;
         let now = unix_now();
-        let left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
-        let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
-        let (issued, expires) = (revocation.seals_at(unix_micros()), now + expires_in + GRACE);
-        let mut token = GateToken { issued, expires, token_scope, credential, provider };
+        let issued = revocation.seals_at(unix_micros());
+        let mut left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
+        let refresh_token = match (refresh, &vouched) {
+            (Refresh::Same { token, expires }, _) => {
+                left = left.min(expires.saturating_sub(now));
+                Some(Zeroizing::new(token.expose_secret().to_owned()))
+            }
+            (Refresh::New { subject }, Some(vouched)) => {
+                self.new_refresh_token(&credential, vouched, subject, issued, now, left)
+            }
+            _ => None,
+        };
+        let expires_in = self.lifetime.as_secs().min(left);
+        let expires = now + expires_in + GRACE;
+        let in_session = vouched.as_ref().is_some_and(|vouched| vouched.in_session);
+        let provider = vouched.map(|vouched| vouched.by);
+        let mut token =
+            GateToken { issued, expires, token_scope, credential, provider, in_session };
         let sealed = self.keys.seal(&mut token, &self.service).ok_or(TokenRequestError::TooLong)?;
         // The scope is read after sealing, because `seal` removes repositories that do not fit into
         // the token, and these are not granted.
@@ -137,10 +187,64 @@ impl TokenService {
         Ok(Issued {
             access_token: sealed.clone(),
             token: sealed,
+            refresh_token,
             expires_in,
             issued_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             scope,
         })
+    }
+
+    /// Seals a refresh token, if the service issues any. `None` also if the credential is too long:
+    /// the client then keeps it.
+    fn new_refresh_token(
+        &self,
+        credential: &Credential,
+        vouched: &Vouched,
+        subject: Box<str>,
+        issued: u64,
+        now: u64,
+        left: u64,
+    ) -> Option<Zeroizing<String>> {
+        let expires = now + self.session?.as_secs().min(left);
+        let (credential, vouched) = (credential.clone(), vouched.clone());
+        let token = RefreshToken { issued, expires, credential, vouched, subject };
+        token.seal(&self.keys, &self.service)
+    }
+
+    /// Opens a refresh token that a client presents at the token service.
+    ///
+    /// # Errors
+    /// [`Denial::InvalidToken`] if it is not a refresh token of this service, if its session has
+    /// ended, or if the service issues none any more. [`TokenRequestError::GrantType`] for another
+    /// text if the service issues none.
+    pub fn refresh(&self, token: &SecretString) -> Result<RefreshToken, Denial> {
+        match self.session {
+            Some(_) => self.open_refresh_token(token),
+            None if token.expose_secret().starts_with(refresh_token::PREFIX) => {
+                Err(Denial::InvalidToken)
+            }
+            None => Err(Denial::TokenRequest(TokenRequestError::GrantType)),
+        }
+    }
+
+    fn open_refresh_token(&self, token: &SecretString) -> Result<RefreshToken, Denial> {
+        let opened =
+            RefreshToken::open(token.expose_secret(), &self.keys, &self.service, unix_now());
+        // The gate never seals a sealed text in another one. The maker of such a token has a key.
+        let opened = opened.ok().filter(|token| !may_contain_sealed(&token.credential));
+        opened.ok_or(Denial::InvalidToken)
+    }
+
+    /// Returns the credential that a text stands for: the one in a gate token or refresh token, or
+    /// the text itself.
+    ///
+    /// # Errors
+    /// As [`unseal`](Self::unseal).
+    pub fn credential_in(&self, text: SecretString) -> Result<Credential, Denial> {
+        if text.expose_secret().starts_with(refresh_token::PREFIX) {
+            return self.open_refresh_token(&text).map(|token| token.credential);
+        }
+        self.unseal(Credential::Bearer(text)).map(|presented| presented.credential)
     }
 
     /// Returns the credential that a request to the registry presents. A gate token stands for the
@@ -153,7 +257,7 @@ impl TokenService {
         match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
                 let opened = self.keys.open(token.expose_secret(), &self.service, unix_now());
-                let GateToken { credential, token_scope, provider, issued, .. } =
+                let GateToken { credential, token_scope, provider, in_session, issued, .. } =
                     opened.map_err(|_| Denial::InvalidToken)?;
                 // The gate never seals a gate token in another one. The maker of such a token has a
                 // key.
@@ -163,13 +267,13 @@ impl TokenService {
                 Ok(Presented {
                     credential,
                     token_scope: Some(token_scope),
-                    provider,
+                    vouched: provider.map(|by| Vouched { by, alone: false, in_session }),
                     sealed_at: Some(issued),
                 })
             }
             credential if may_contain_sealed(&credential) => Err(Denial::WrongCredential),
             credential => {
-                Ok(Presented { credential, token_scope: None, provider: None, sealed_at: None })
+                Ok(Presented { credential, token_scope: None, vouched: None, sealed_at: None })
             }
         }
     }
@@ -192,53 +296,6 @@ pub fn kind(credential: &Credential) -> CredentialKind {
     }
 }
 
-/// The prefixes of all texts that this gate seals: gate tokens, refresh tokens and upload
-/// locations.
-const SEALED_PREFIXES: [&str; 3] = [PREFIX, "mgr1.", "mu1."];
-
-/// Returns whether a credential contains a text that this gate sealed, or that looks like one. Some
-/// clients put tokens in the user name, and people paste tokens with blanks, quotes or `Bearer `
-/// before them. Outside of requests to the registry a gate token is not a credential, and it is
-/// never sent to a provider: a token that was made from a token would outlive it.
-pub fn may_contain_sealed(credential: &Credential) -> bool {
-    match credential {
-        Credential::Anonymous => false,
-        Credential::Basic { user, password } => {
-            looks_sealed(user) || looks_sealed(password.expose_secret())
-        }
-        Credential::Bearer(secret) => looks_sealed(secret.expose_secret()),
-    }
-}
-
-/// The length, in bytes, of the shortest text behind such a prefix that this gate can have sealed.
-const MIN_SEALED: usize = 40;
-
-fn looks_sealed(text: &str) -> bool {
-    begins_sealed(text) || holds_sealed(text)
-}
-
-/// Returns whether a text begins with a sealed text, after optional blanks, quotes or a scheme.
-fn begins_sealed(text: &str) -> bool {
-    const SCHEME: &str = "Bearer";
-    let is_around = |c: char| c.is_whitespace() || "\"'`:=\u{201c}\u{2018}".contains(c);
-    let text = text.trim_start_matches(is_around);
-    let (scheme, rest) = text.split_at_checked(SCHEME.len()).unwrap_or_default();
-    let text =
-        if scheme.eq_ignore_ascii_case(SCHEME) { rest.trim_start_matches(is_around) } else { text };
-    SEALED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
-}
-
-/// Returns whether a text contains a complete sealed text at any position.
-fn holds_sealed(text: &str) -> bool {
-    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let is_whole = |behind: &str| {
-        behind.len() >= MIN_SEALED && behind.bytes().take(MIN_SEALED).all(is_base64url)
-    };
-    // Most secrets are shorter, and are not searched.
-    text.len() > MIN_SEALED
-        && SEALED_PREFIXES.iter().any(|prefix| text.split(prefix).skip(1).any(is_whole))
-}
-
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;
@@ -255,7 +312,9 @@ mod tests {
         let sealed = |credential| {
             let token_scope = TokenScope::default();
             let (issued, expires) = (unix_micros(), unix_now() + 60);
-            let mut token = GateToken { issued, expires, token_scope, credential, provider: None };
+            let (provider, in_session) = (None, false);
+            let mut token =
+                GateToken { issued, expires, token_scope, credential, provider, in_session };
             keys.seal(&mut token, "registry.test").unwrap().as_str().to_owned()
         };
         let bearer = |token: &str| Credential::Bearer(SecretString::from(token));
@@ -268,49 +327,6 @@ mod tests {
         for credential in [bearer(&inner), as_password] {
             let outer = bearer(&sealed(credential));
             assert_eq!(service.unseal(outer).err(), Some(Denial::InvalidToken));
-        }
-    }
-
-    /// A text that was sealed here is never sent to a provider, independent of its kind and of the
-    /// characters before it.
-    #[test]
-    fn a_text_that_looks_sealed_is_recognised_in_every_credential() {
-        for prefix in ["mg1.", "mgr1.", "mu1."] {
-            for text in [
-                format!("{prefix}x"),
-                prefix.to_owned(),
-                format!(" {prefix}x"),
-                format!("\u{a0}\t {prefix}x"),
-                format!("\"{prefix}x\""),
-                format!("'{prefix}x"),
-                format!("\u{201c}{prefix}x"),
-                format!("Bearer {prefix}x"),
-                format!(" bearer  {prefix}x"),
-                format!("Bearer: \"{prefix}x"),
-            ] {
-                let basic = |user: &str, password: &str| Credential::Basic {
-                    user: user.to_owned(),
-                    password: SecretString::from(password),
-                };
-                assert!(may_contain_sealed(&basic("alice", &text)), "{text}");
-                assert!(may_contain_sealed(&basic(&text, "secret")), "{text}");
-                assert!(
-                    may_contain_sealed(&Credential::Bearer(SecretString::from(text.as_str()))),
-                    "{text}"
-                );
-            }
-        }
-        // A complete sealed text is found at any position.
-        let body = "A-_z".repeat(20);
-        for text in ["%20mg1.", "token=mg1.", "Basic mgr1.", "\u{feff}mu1.", "x-mg1.", "mg1.x mg1."]
-        {
-            let credential = Credential::Bearer(SecretString::from(format!("{text}{body}\"")));
-            assert!(may_contain_sealed(&credential), "{text}");
-        }
-        for text in
-            ["", "mg1", "xmg1.x", "mg2.x", "mg1-x", "Bearer", "Bearer x mg1.x", "glpat-mg1.x"]
-        {
-            assert!(!may_contain_sealed(&Credential::Bearer(SecretString::from(text))), "{text}");
         }
     }
 }

@@ -154,7 +154,8 @@ fn fill() {
     for number in 0..30 {
         claims.insert(format!("claim_{number}"), "x".repeat(60).into());
     }
-    let attributes = Attributes { groups: vec!["group".repeat(8); 20], claims };
+    let groups = vec!["group".repeat(8); 20];
+    let attributes = Attributes { groups, claims, session_ends: None };
     let state = State::new(CAPACITY);
     let region = Region::new(GLOBAL);
     for number in 0..CAPACITY / 4 {

@@ -111,12 +111,11 @@ async fn try_to(
                     "token must be the secret itself, on one line",
                 ));
             }
-            let credential = gate.tokens.unseal(Credential::Bearer(SecretString::from(secret)));
-            let Ok(credential) = credential.map(|presented| presented.credential) else {
+            let Ok(credential) = gate.tokens.credential_in(SecretString::from(secret)) else {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    "the gate token has expired, or this gate did not issue it; send the \
-                     fingerprint of its credential from the logs",
+                    "the gate token or refresh token has expired, or this gate did not issue it; \
+                     send the fingerprint of its credential from the logs",
                 ));
             };
             if matches!(credential, Credential::Anonymous) {

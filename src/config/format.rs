@@ -15,7 +15,7 @@ mod units;
 pub(super) use algorithm::JwtAlgorithm;
 pub use rate::Rate;
 pub(super) use redis::{KeyPrefix, RedisPlace, RedisUrl, RedisUrls};
-pub(super) use units::{ByteSize, Duration, UpToAnHour};
+pub(super) use units::{ByteSize, Duration, UpTo30Days, UpToADay, UpToAnHour};
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,6 +54,8 @@ pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
         ProviderName::NAME => parse::<ProviderName>(text),
         RuleName::NAME => parse::<RuleName>(text),
         UpToAnHour::NAME => parse::<UpToAnHour>(text),
+        UpToADay::NAME => parse::<UpToADay>(text),
+        UpTo30Days::NAME => parse::<UpTo30Days>(text),
         Rate::NAME => parse::<Rate>(text),
         IssuerUrl::NAME => parse::<IssuerUrl>(text),
         JwtAlgorithm::NAME => parse::<JwtAlgorithm>(text),
@@ -291,6 +293,8 @@ formats! {
     ProviderName: "provider-name", "string", "gitlab";
     RuleName: "rule-name", "string", "public-pull";
     UpToAnHour: "duration-up-to-an-hour", "string", "10m";
+    UpToADay: "duration-up-to-a-day", "string", "1h";
+    UpTo30Days: "duration-up-to-30-days", "string", "720h";
     Rate: "rate", "string", "8/m";
     IssuerUrl: "issuer-url", "string", "https://gitlab.example.com";
     JwtAlgorithm: "jwt-algorithm", "string", "RS256";

@@ -17,7 +17,9 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::format::{ByteSize, Duration, ListenAddress, Network, ScopeName, UpToAnHour, Workers};
+use super::format::{
+    ByteSize, Duration, ListenAddress, Network, ScopeName, UpTo30Days, UpToAnHour, Workers,
+};
 use super::url::ExternalUrl;
 use crate::record::LogFormat;
 
@@ -231,13 +233,22 @@ pub(super) struct TokensSection {
     /// The lifetime of a token, 60s to 720h (30 days). Its credential is verified again after
     /// cache.ttl.
     pub(super) lifetime: Duration,
+    /// The lifetime of a refresh token, which a client keeps in place of a password, 1s to 720h
+    /// (30 days); 0s: the gate issues none. It needs key_file.
+    pub(super) session: UpTo30Days,
 }
 
 impl Default for TokensSection {
     fn default() -> Self {
         // An hour is long enough for a push. It is not too long, because the credential in a token
         // is verified again after `cache.ttl`.
-        Self { challenge: ChallengeScheme::Bearer, key_file: None, lifetime: Duration::hours(1) }
+        Self {
+            challenge: ChallengeScheme::Bearer,
+            key_file: None,
+            lifetime: Duration::hours(1),
+            // Pull secrets that are copied from `config.json` do not work with refresh tokens.
+            session: UpTo30Days::seconds(0),
+        }
     }
 }
 

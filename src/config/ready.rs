@@ -173,6 +173,8 @@ pub struct Tokens {
     pub keys: Option<Arc<TokenKeys>>,
     /// The lifetime of a token, from a minute to 30 days.
     pub lifetime: Duration,
+    /// The lifetime of a refresh token; `None`: the gate issues none.
+    pub session: Option<Duration>,
 }
 
 /// The program log, the access log and the audit log.

@@ -15,8 +15,10 @@ pub enum TokenRequestError {
     NoForm,
     #[error("the form is larger than 64 KiB; request a token for fewer repositories")]
     TooLarge,
-    #[error("the only supported grant_type is password; the gate issues no refresh tokens")]
+    #[error("this grant_type is not supported; send password, or a refresh token of this gate")]
     GrantType,
+    #[error("grant_type refresh_token needs refresh_token")]
+    NoRefreshToken,
     #[error("grant_type password needs username and password")]
     NoPassword,
     #[error("the username and password of the form are not a valid credential: {0}")]

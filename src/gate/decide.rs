@@ -6,7 +6,7 @@ use super::Gate;
 use crate::denial::{Denial, Uncovered};
 use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::Credential;
-use crate::identity::{Question, Verified};
+use crate::identity::{Question, Verified, Vouched};
 use crate::policy::Decision;
 use crate::record::Record;
 use crate::registry::{Access, RegistryRequest};
@@ -29,7 +29,7 @@ impl Gate {
         client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<(Decision, Question), Denial> {
-        let Presented { credential, token_scope, provider, sealed_at } = presented;
+        let Presented { credential, token_scope, vouched, sealed_at } = presented;
         let is_listed = |access: &Access| {
             token_scope.as_ref().is_none_or(|token_scope| token_scope.allows(access))
         };
@@ -38,8 +38,7 @@ impl Gate {
             let why = scope.map_or(Uncovered::NotRequested, |scope| scope.uncovered(access));
             Denial::InsufficientScope(why)
         };
-        let mut question = self.question(credential, wanted.required(), client, record);
-        question.vouched_by = provider;
+        let question = self.question((credential, vouched), wanted.required(), client, record);
         // A gate token that was issued before its credential was revoked is refused, even if the
         // provider still accepts the credential.
         let is_revoked =
@@ -89,13 +88,14 @@ impl Gate {
     /// Creates the question to the providers, and records the credential's fingerprint.
     pub(super) fn question(
         &self,
-        credential: Credential,
+        presented: (Credential, Option<Vouched>),
         access: Access,
         client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Question {
+        let request_id = record.request_id().clone();
         let mut question =
-            self.identity.question(credential, access, client.address, record.request_id().clone());
+            self.identity.question_about(presented, access, client.address, request_id);
         question.trace = record.question_trace();
         if !matches!(question.credential, Credential::Anonymous) {
             record.set_credential(question.known_as.fingerprint);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, Response};
+use secrecy::SecretString;
 
 use super::decide::AUTHORIZE;
 use super::{Gate, expect_no_body};
@@ -12,16 +13,17 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::denial::{Denial, TokenRequestError};
 use crate::framing;
 use crate::identity::authenticator::CacheUse;
-use crate::identity::model::credential::Credential;
-use crate::identity::{Question, Verified};
+use crate::identity::model::credential::{Credential, CredentialKind};
+use crate::identity::{Question, Verified, Vouched};
 use crate::limits::OnLimit;
 use crate::policy::Policy;
 use crate::record::Record;
 use crate::registry::{Access, Action, RepositoryName};
 use crate::respond::Responder;
 use crate::token_service::gate_token::{CatalogShare, MAX_REFUSED, RefusedAccess, TokenScope};
-use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
-use crate::token_service::{self, Issued, TokenContents};
+use crate::token_service::refresh_token::RefreshToken;
+use crate::token_service::request::{Grant, MAX_FORM_BYTES, TokenRequest};
+use crate::token_service::{self, Issued, Refresh, TokenContents};
 use crate::upstream::ClientInfo;
 
 impl Gate {
@@ -62,23 +64,40 @@ impl Gate {
     ) -> Result<TokenContents, Denial> {
         self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
         let mut questions = asked.questions().into_iter();
-        let credential = match (Credential::from_headers(&head.headers)?, asked.credential) {
-            (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
-            (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
+        let first = questions.next().unwrap_or(Access::Login);
+        let (question, refreshed) = match grant(head, asked.grant)? {
+            Grant::Password(credential) => {
+                record.set_credential_kind(token_service::kind(&credential));
+                if token_service::may_contain_sealed(&credential) {
+                    return Err(Denial::WrongCredential);
+                }
+                (self.question((credential, None), first, client, record), None)
+            }
+            Grant::RefreshToken(text) => {
+                record.set_credential_kind(CredentialKind::RefreshToken);
+                let (credential, session) = self.session(text)?;
+                let vouched = Some(session.vouched.clone());
+                (self.question((credential, vouched), first, client, record), Some(session))
+            }
         };
-        record.set_credential_kind(token_service::kind(&credential));
-        if token_service::may_contain_sealed(&credential) {
-            return Err(Denial::WrongCredential);
-        }
-        let question =
-            self.question(credential, questions.next().unwrap_or(Access::Login), client, record);
-        let verified = self.authenticate(&question, record).await?;
+        let verified = match &refreshed {
+            None => self.authenticate(&question, record).await?,
+            Some(session) => self.authenticate_in(session, &question, record).await?,
+        };
         record.stage_begins(AUTHORIZE);
         // If nothing is public, a token that grants nothing is a valid answer, and clients go on to
         // a login.
         let mut repositories = self.policy.granted(&question.access, &verified);
         let mut refused = refusals(&self.policy, &self.responder, &question.access, &verified);
-        let provider = verified.vouching_provider();
+        let vouched = verified.vouched();
+        let expiry = verified.session_ends();
+        let refresh = match refreshed {
+            Some(RefreshedSession { text, expires, .. }) => Refresh::Same { token: text, expires },
+            None if asked.offline && matches!(question.credential, Credential::Basic { .. }) => {
+                Refresh::New { subject: given_name(&question, &verified).into() }
+            }
+            None => Refresh::No,
+        };
         for access in questions {
             let question = Question { access, ..question.clone() };
             let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
@@ -103,9 +122,43 @@ impl Gate {
         }
         refused.truncate(MAX_REFUSED);
         let token_scope = TokenScope { repositories, catalog, refused };
-        let expiry = self.identity.credential_expiry(&question);
+        let expiry = expiry.or_else(|| self.identity.credential_expiry(&question));
         let Question { credential, revocation, .. } = question;
-        Ok(TokenContents { credential, provider, token_scope, expiry, revocation })
+        Ok(TokenContents { credential, vouched, token_scope, expiry, revocation, refresh })
+    }
+
+    /// Opens a refresh token. Returns the credential in it.
+    fn session(&self, text: SecretString) -> Result<(Credential, RefreshedSession), Denial> {
+        let opened = self.tokens.refresh(&text)?;
+        let RefreshToken { issued, expires, credential, vouched, subject } = opened;
+        // The client did not try a password, so this does not count as a wrong login.
+        if !self.identity.has_provider(&vouched.by) {
+            return Err(Denial::InvalidToken);
+        }
+        Ok((credential, RefreshedSession { text, issued, expires, vouched, subject }))
+    }
+
+    /// Verifies the credential of a refresh token, which must still be that of the same caller, and
+    /// must not have been revoked since the token was sealed.
+    async fn authenticate_in(
+        &self,
+        session: &RefreshedSession,
+        question: &Question,
+        record: &mut Record,
+    ) -> Result<Arc<Verified>, Denial> {
+        let is_revoked = || self.identity.has_revoked_sealed(question, session.issued);
+        if is_revoked() {
+            return Err(Denial::InvalidToken);
+        }
+        let verified = self.authenticate(question, record).await?;
+        let provider = &verified.principal.source.provider;
+        let (then, now) = (&*session.subject, given_name(question, &verified));
+        let is_other = !then.is_empty() && !now.is_empty() && then != now;
+        let is_same = **provider == *session.vouched.by && !is_other;
+        if !is_same || is_revoked() {
+            return Err(Denial::InvalidToken);
+        }
+        Ok(verified)
     }
 
     /// Returns the reason why no token for the list of all repositories is granted; `None` if one
@@ -123,6 +176,36 @@ impl Gate {
             }
         };
         Ok(self.policy.catalog_refusal(&verified))
+    }
+}
+
+/// The session that a refresh token stands for.
+struct RefreshedSession {
+    /// The token itself.
+    text: SecretString,
+    /// The time when it was made (Unix time, microseconds).
+    issued: u64,
+    /// The end of the session (Unix time, seconds).
+    expires: u64,
+    /// The provider that vouched for the credential when the session began.
+    vouched: Vouched,
+    /// The name of the caller at that provider; empty if it gave none.
+    subject: Box<str>,
+}
+
+/// Returns the name that the provider gave the caller; empty if it gave none, as GitLab does where
+/// it grants nothing. The fingerprint of the credential then stands in for it.
+fn given_name<'a>(question: &Question, verified: &'a Verified) -> &'a str {
+    let subject = &*verified.principal.subject;
+    if subject == question.known_as.fingerprint.to_string() { "" } else { subject }
+}
+
+/// Returns the only credential or refresh token of a token request.
+fn grant(head: &Parts, of_form: Option<Grant>) -> Result<Grant, Denial> {
+    match (Credential::from_headers(&head.headers)?, of_form) {
+        (credential, None) => Ok(Grant::Password(credential)),
+        (Credential::Anonymous, Some(grant)) => Ok(grant),
+        (_, Some(_)) => Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
     }
 }
 

@@ -32,7 +32,7 @@ use super::guard::shared_guards::SharedGuards;
 use super::model::credential::Credential;
 use super::model::keyed_hash::HashKey;
 use super::model::revocation::Revocations;
-use super::model::{Granted, Principal, Question, Source, UpstreamToken, Verified};
+use super::model::{Granted, Principal, Question, Source, UpstreamToken, Verified, Vouched};
 use super::shared_verdicts::SharedVerdicts;
 use crate::denial::{Denial, Limit};
 use crate::metrics::Metrics;
@@ -159,7 +159,7 @@ impl Authenticator {
         Self { shared, number, providers, failed_logins: None, anonymous, trail: OnceLock::new() }
     }
 
-    /// Creates a question for [`verify`](Self::verify).
+    /// Creates a question for [`verify`](Self::verify) about a credential that the caller presents.
     pub fn question(
         &self,
         credential: Credential,
@@ -167,16 +167,29 @@ impl Authenticator {
         client: IpAddr,
         request_id: RequestId,
     ) -> Question {
+        self.question_about((credential, None), access, client, request_id)
+    }
+
+    /// Creates a question for [`verify`](Self::verify) about a credential, and about the word of
+    /// the provider that was sealed with it in a token.
+    pub fn question_about(
+        &self,
+        (credential, vouched): (Credential, Option<Vouched>),
+        access: Access,
+        client: IpAddr,
+        request_id: RequestId,
+    ) -> Question {
         let SharedState { key, revocations, .. } = &*self.shared;
-        let id = key.credential(&credential);
+        let by_itself = key.credential(&credential);
+        let in_session = vouched.as_ref().is_some_and(|vouched| vouched.in_session);
+        let id = if in_session { by_itself.in_session() } else { by_itself };
         let CredentialFacts { secret, known_as, revocation } =
             settled::facts(id, revocations.revision()).unwrap_or_else(|| {
                 let secret = key.secret(&credential);
-                let known_as = key.known_as(&credential, id, secret);
+                let known_as = key.known_as(&credential, by_itself, secret);
                 let revocation = self.shared.revocation(&credential, &known_as);
                 CredentialFacts { secret, known_as, revocation }
             });
-        let vouched_by = None;
         Question {
             credential,
             id,
@@ -185,7 +198,7 @@ impl Authenticator {
             access,
             client,
             request_id,
-            vouched_by,
+            vouched,
             revocation,
             waits: None,
             trace: None,
@@ -300,6 +313,11 @@ impl Authenticator {
         for provider in &self.providers {
             self.shared.cache.forget(&self.shared.asked(provider, question), refused);
         }
+    }
+
+    /// Returns whether the config has a provider with this name.
+    pub fn has_provider(&self, name: &str) -> bool {
+        self.provider(name).is_some()
     }
 
     fn provider(&self, name: &str) -> Option<&Arc<ManagedProvider>> {

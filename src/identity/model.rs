@@ -17,5 +17,5 @@ pub use claim_path::ClaimPath;
 pub use grant::{Granted, RepositoryGrant, TokenServerKind, UpstreamToken};
 pub use packed_scopes::PackedScopes;
 pub use principal::{Attributes, Principal, Source, Verified};
-pub use question::{Question, QuestionKind, ReplicaWaits};
+pub use question::{Question, QuestionKind, ReplicaWaits, Vouched};
 pub use verdict::{Lifetime, NotNow, Verdict};

@@ -159,7 +159,8 @@ fn rule_book_with(config: &Config, own_key: &Arc<TokenKeys>) -> anyhow::Result<R
     Ok(RuleBook {
         policy: Policy::new(config.scopes.clone()).with_rules(config.policy.clone()),
         responder: Responder::new(external.service(), challenge)?,
-        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
+        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned())
+            .with_sessions(tokens.session),
     })
 }
 

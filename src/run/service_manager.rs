@@ -58,8 +58,8 @@ impl ServiceManager {
         Reloading { manager: self, applied: None }
     }
 
-    /// Tells the watchdog of the service manager that the workers are alive. It does so twice in the
-    /// watchdog's period. Without a watchdog, it does nothing.
+    /// Tells the watchdog of the service manager that the workers are alive. It does so twice in
+    /// the watchdog's period. Without a watchdog, it does nothing.
     pub async fn tell_watchdog(mut pulse: Pulse) {
         let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else {
             return;

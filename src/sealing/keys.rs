@@ -24,6 +24,7 @@ pub(super) struct TokenKey {
     /// The key under which replicas hash callers for each other.
     caller_key: [u64; 2],
     gate_tokens: LessSafeKey,
+    refresh_tokens: LessSafeKey,
     uploads: LessSafeKey,
     verdicts: LessSafeKey,
     messages: LessSafeKey,
@@ -46,8 +47,8 @@ pub enum KeyFileError {
     #[error("the same key as in line {1}; remove one of the two")]
     Twice(usize, usize),
     #[error(
-        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime \
-         and 24 hours ago"
+        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime, \
+         tokens.session and 24 hours ago"
     )]
     TooMany(usize),
 }
@@ -169,6 +170,7 @@ impl TokenKey {
             shared_hash_key,
             caller_key: [u64::from_le_bytes(*first), u64::from_le_bytes(*second)],
             gate_tokens: sealing_key(bytes)?,
+            refresh_tokens: sealing_key(&derived("moorgate refresh token"))?,
             uploads: sealing_key(&derived("moorgate sealed upload"))?,
             verdicts: sealing_key(&derived("moorgate shared verdict"))?,
             messages: sealing_key(&derived("moorgate replica message"))?,
@@ -179,6 +181,7 @@ impl TokenKey {
     pub(super) fn of(&self, kind: SealedKind) -> &LessSafeKey {
         match kind {
             SealedKind::GateToken => &self.gate_tokens,
+            SealedKind::RefreshToken => &self.refresh_tokens,
             SealedKind::Upload => &self.uploads,
             SealedKind::Verdict => &self.verdicts,
             SealedKind::Message => &self.messages,

@@ -11,23 +11,20 @@ mod tests;
 mod token_scope;
 
 use std::borrow::Cow;
-use std::io;
 
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::sealed_text::{self, PADDING};
 use crate::identity::model::credential::Credential;
 use crate::registry::{Action, Actions, RepositoryName};
 use crate::sealing::{SealedKind, TokenKeys};
 
+pub use super::sealed_text::MAX_SECRET_BYTES;
 pub use token_scope::{CatalogShare, MAX_REFUSED, RefusedAccess, TokenScope};
 
 /// The prefix of every gate token.
 pub const PREFIX: &str = SealedKind::GateToken.prefix();
-
-/// The largest secret that is sealed, in bytes. Workload tokens with many groups have about 8 KiB.
-pub const MAX_SECRET_BYTES: usize = 12 * 1024;
 
 /// The largest gate token that is made or opened, in bytes. Header fields must be able to hold it.
 pub const MAX_TOKEN_BYTES: usize = 20 * 1024;
@@ -36,11 +33,8 @@ pub const MAX_TOKEN_BYTES: usize = 20 * 1024;
 /// nonce and tag.
 const MAX_SEALED_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3 - 2 * PADDING;
 
-/// The unit, in bytes, that the sealed text is padded to, so that its length reveals little.
-const PADDING: usize = 64;
-
 /// The largest difference between the clocks of two replicas, in seconds.
-const LEEWAY: u64 = 60;
+pub(super) const LEEWAY: u64 = 60;
 
 /// The contents of a gate token.
 #[derive(Debug)]
@@ -57,6 +51,9 @@ pub struct GateToken {
     /// The provider that vouched for the credential, by its name in the config. No other provider
     /// needs to receive the secret, even from a process that has not seen the credential before.
     pub provider: Option<Box<str>>,
+    /// `true` if the credential is a workload token with a session: its provider had checked its
+    /// signature.
+    pub in_session: bool,
 }
 
 /// The reason why a token is not opened.
@@ -88,6 +85,9 @@ struct Sealed<'a> {
     refused: Vec<(Cow<'a, str>, Cow<'a, str>, Cow<'a, str>)>,
     #[serde(rename = "idp", borrow)]
     provider: Option<Cow<'a, str>>,
+    // Left out where it is false, so that earlier versions of the gate read the token.
+    #[serde(rename = "ses", default, skip_serializing_if = "std::ops::Not::not")]
+    in_session: bool,
     #[serde(borrow)]
     user: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -108,9 +108,7 @@ impl TokenKeys {
             token.token_scope.drop_bytes(bytes.len() - MAX_SEALED_BYTES);
             bytes = token.to_json().filter(|bytes| bytes.len() <= MAX_SEALED_BYTES)?;
         }
-        let padded = bytes.len().next_multiple_of(PADDING);
-        // JSON ignores white space at its end.
-        bytes.resize(padded, b' ');
+        sealed_text::pad(&mut bytes);
         self.seal_bytes(SealedKind::GateToken, service, bytes)
     }
 
@@ -152,17 +150,7 @@ impl TokenKeys {
             2 => CatalogShare::All,
             _ => return None,
         };
-        let credential = match (sealed.user, sealed.secret) {
-            (None, None) => Credential::Anonymous,
-            // An allocation of serde's is moved and not copied, so it is zeroed together with the
-            // secret.
-            (Some(user), Some(secret)) => Credential::Basic {
-                user: user.into_owned(),
-                password: SecretString::from(secret.into_owned()),
-            },
-            (None, Some(secret)) => Credential::Bearer(SecretString::from(secret.into_owned())),
-            (Some(_), None) => return None,
-        };
+        let credential = sealed_text::credential(sealed.user, sealed.secret)?;
         Some(GateToken {
             issued: sealed.issued,
             expires: sealed.expires,
@@ -173,6 +161,7 @@ impl TokenKeys {
             },
             credential,
             provider: sealed.provider.map(|name| name.into_owned().into()),
+            in_session: sealed.in_session,
         })
     }
 }
@@ -180,16 +169,7 @@ impl TokenKeys {
 impl GateToken {
     /// Returns the text that is sealed, as JSON; `None` if the secret is too long.
     fn to_json(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let (user, secret) = match &self.credential {
-            Credential::Anonymous => (None, None),
-            Credential::Basic { user, password } => {
-                (Some(user.as_str().into()), Some(password.expose_secret()))
-            }
-            Credential::Bearer(secret) => (None, Some(secret.expose_secret())),
-        };
-        if secret.is_some_and(|secret| secret.len() > MAX_SECRET_BYTES) {
-            return None;
-        }
+        let (user, secret) = sealed_text::parts(&self.credential)?;
         let repositories = self.token_scope.repositories.iter();
         let sealed = Sealed {
             issued: self.issued,
@@ -204,30 +184,11 @@ impl GateToken {
             },
             refused: self.token_scope.refused.iter().map(sealed_refusal).collect(),
             provider: self.provider.as_deref().map(Into::into),
+            in_session: self.in_session,
             user,
-            secret: secret.map(Into::into),
+            secret,
         };
-        // The text is serialized twice. The first pass measures it, so that the buffer has room for
-        // the text, padding and tag, and growing it leaves no copy of the secret.
-        let mut length = Length(0);
-        serde_json::to_writer(&mut length, &sealed).ok()?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length.0 + 2 * PADDING));
-        serde_json::to_writer(&mut *bytes, &sealed).ok()?;
-        Some(bytes)
-    }
-}
-
-/// A writer that counts the bytes and discards them.
-struct Length(usize);
-
-impl io::Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        sealed_text::to_json(&sealed)
     }
 }
 

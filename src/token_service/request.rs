@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::denial::TokenRequestError;
@@ -32,8 +33,19 @@ pub struct TokenRequest {
     pub catalog: bool,
     /// `true` if the request names any repository, even one for which nothing can be granted.
     pub names_repositories: bool,
-    /// The credential in the form of a POST.
-    pub credential: Option<Credential>,
+    /// The grant in the form of a POST; `None`: the credential is in `Authorization`.
+    pub grant: Option<Grant>,
+    /// `true` if the client asks for a refresh token.
+    pub offline: bool,
+}
+
+/// The grant that a form presents (RFC 6749, 1.3).
+#[derive(Debug)]
+pub enum Grant {
+    /// The credential of the caller (`grant_type=password`).
+    Password(Credential),
+    /// A refresh token, or any other text (`grant_type=refresh_token`).
+    RefreshToken(SecretString),
 }
 
 impl TokenRequest {
@@ -58,7 +70,7 @@ impl TokenRequest {
     }
 
     /// Reads the query of a GET. Parameters that the token service does not use (`account`,
-    /// `client_id`, `offline_token`) are ignored.
+    /// `client_id`) are ignored.
     ///
     /// # Errors
     /// - [`TokenRequestError::Repeated`] if a parameter other than `scope` occurs twice.
@@ -67,28 +79,31 @@ impl TokenRequest {
     /// - [`TokenRequestError::Encoding`] if a parameter is not UTF-8.
     pub fn from_query(query: &str) -> Result<Self, TokenRequestError> {
         let mut fields = Fields::read(query.as_bytes())?;
-        fields.request(None)
+        let offline = fields.take("offline_token").as_deref() == Some("true");
+        fields.request(None, offline)
     }
 
     /// Reads the form of a POST.
     ///
     /// # Errors
     /// The errors of [`from_query`](Self::from_query), and:
-    /// - [`TokenRequestError::GrantType`] if the grant type is not `password`.
+    /// - [`TokenRequestError::GrantType`] if the grant type is neither `password` nor
+    ///   `refresh_token`.
     /// - [`TokenRequestError::NoPassword`] if the user name or the password is missing.
+    /// - [`TokenRequestError::NoRefreshToken`] if the refresh token is missing.
     /// - [`TokenRequestError::Credential`] if they do not form a valid credential.
     pub fn from_form(form: &[u8]) -> Result<Self, TokenRequestError> {
         let mut fields = Fields::read(form)?;
-        if fields.take("grant_type").as_deref() != Some("password") {
-            return Err(TokenRequestError::GrantType);
-        }
-        let (Some(user), Some(password)) = (fields.take("username"), fields.take("password"))
-        else {
-            return Err(TokenRequestError::NoPassword);
+        let grant = match fields.take("grant_type").as_deref() {
+            Some("password") => Grant::Password(fields.credential()?),
+            Some("refresh_token") => {
+                let token = fields.take("refresh_token").filter(|token| !token.is_empty());
+                Grant::RefreshToken(token.ok_or(TokenRequestError::NoRefreshToken)?.into())
+            }
+            _ => return Err(TokenRequestError::GrantType),
         };
-        let credential = Credential::of_user(&user, &Zeroizing::new(password))
-            .map_err(TokenRequestError::Credential)?;
-        fields.request(Some(credential))
+        let offline = fields.take("access_type").as_deref() == Some("offline");
+        fields.request(Some(grant), offline)
     }
 }
 
@@ -100,7 +115,15 @@ struct Fields {
 
 impl Fields {
     fn read(encoded: &[u8]) -> Result<Self, TokenRequestError> {
-        const ONCE: [&str; 4] = ["service", "grant_type", "username", "password"];
+        const ONCE: [&str; 7] = [
+            "service",
+            "grant_type",
+            "username",
+            "password",
+            "refresh_token",
+            "access_type",
+            "offline_token",
+        ];
         let mut fields = Self { known: Vec::new(), scopes: Vec::new() };
         for (name, value) in form_urlencoded::parse(encoded) {
             // The replacement character stands for bytes that are not UTF-8.
@@ -129,14 +152,26 @@ impl Fields {
         Some(self.known.swap_remove(place).1)
     }
 
+    fn credential(&mut self) -> Result<Credential, TokenRequestError> {
+        let (Some(user), Some(password)) = (self.take("username"), self.take("password")) else {
+            return Err(TokenRequestError::NoPassword);
+        };
+        Credential::of_user(&user, &Zeroizing::new(password)).map_err(TokenRequestError::Credential)
+    }
+
     fn request(
         &mut self,
-        credential: Option<Credential>,
+        grant: Option<Grant>,
+        offline: bool,
     ) -> Result<TokenRequest, TokenRequestError> {
         // A scope that cannot be parsed cannot be granted, and a token for the other scopes is a
         // valid answer (the specification: a subset is not an error).
-        let mut request =
-            TokenRequest { service: self.take("service"), credential, ..TokenRequest::default() };
+        let mut request = TokenRequest {
+            service: self.take("service"),
+            grant,
+            offline,
+            ..TokenRequest::default()
+        };
         request.names_repositories =
             self.scopes.iter().any(|scope| scope.starts_with("repository"));
         for scope in self.scopes.iter().filter_map(|scope| Scope::parse(scope)) {
@@ -177,7 +212,7 @@ mod tests {
         .unwrap();
         assert_eq!(request.service.as_deref(), Some("registry.test"));
         assert_eq!(names(&request), ["a:pull", "b:pull,push", "c:pull,push,delete"]);
-        assert!(request.catalog && request.credential.is_none());
+        assert!(request.catalog && request.offline && request.grant.is_none());
         assert!(
             !TokenRequest::from_query("scope=repository:catalog:*&scope=registry:other:*")
                 .unwrap()
@@ -251,13 +286,41 @@ mod tests {
         let form = "grant_type=password&username=al%20ice&password=p%26w%3D+%C3%A4&service=s\
                     &client_id=x&scope=repository:a:pull";
         let request = TokenRequest::from_form(form.as_bytes()).unwrap();
-        let Some(Credential::Basic { user, password }) = &request.credential else {
+        let Some(Grant::Password(Credential::Basic { user, password })) = &request.grant else {
             panic!("no credential")
         };
+        assert!(!request.offline);
         assert_eq!((user.as_str(), password.expose_secret()), ("al ice", "p&w= \u{e4}"));
         assert_eq!(names(&request), ["a:pull"]);
         let empty = TokenRequest::from_form(b"grant_type=password&username=&password=").unwrap();
-        assert!(matches!(empty.credential, Some(Credential::Anonymous)));
+        assert!(matches!(empty.grant, Some(Grant::Password(Credential::Anonymous))));
+    }
+
+    #[test]
+    fn a_form_holds_a_refresh_token() {
+        let form = "grant_type=refresh_token&refresh_token=mgr1.x%2By&client_id=containerd-client\
+                    &access_type=offline&scope=repository:a:pull";
+        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+        let Some(Grant::RefreshToken(token)) = &request.grant else { panic!("no token") };
+        assert_eq!((token.expose_secret(), request.offline), ("mgr1.x+y", true));
+        assert_eq!(names(&request), ["a:pull"]);
+    }
+
+    #[test]
+    fn a_client_asks_for_a_refresh_token() {
+        let offline = |query| TokenRequest::from_query(query).unwrap().offline;
+        assert!(offline("offline_token=true"));
+        for query in ["", "offline_token=false", "offline_token=1", "access_type=offline"] {
+            assert!(!offline(query), "{query}");
+        }
+        let offline = |more: &str| {
+            let form = format!("grant_type=password&username=a&password=b{more}");
+            TokenRequest::from_form(form.as_bytes()).unwrap().offline
+        };
+        assert!(offline("&access_type=offline"));
+        for more in ["", "&access_type=online", "&offline_token=true"] {
+            assert!(!offline(more), "{more}");
+        }
     }
 
     /// The longest form for which a token can be made is accepted, even if all of its characters
@@ -288,7 +351,13 @@ mod tests {
         }
         for (form, error) in [
             ("", E::GrantType),
-            ("grant_type=refresh_token&refresh_token=x", E::GrantType),
+            ("grant_type=authorization_code&code=x", E::GrantType),
+            ("grant_type=refresh_token", E::NoRefreshToken),
+            ("grant_type=refresh_token&refresh_token=", E::NoRefreshToken),
+            (
+                "grant_type=refresh_token&refresh_token=a&refresh_token=b",
+                E::Repeated("refresh_token"),
+            ),
             ("grant_type=password", E::NoPassword),
             ("grant_type=password&username=a", E::NoPassword),
             ("grant_type=password&username=a&password=b&password=c", E::Repeated("password")),

@@ -31,7 +31,7 @@ admin: {{addr: 127.0.0.1:{admin}, token_file: {operator}}}
 upstream: {{urls: [{upstream}], authorization: {authorization}, {keys}}}
 identity:
 {identity}
-tokens: {{challenge: {challenge}, lifetime: {lifetime}, key_file: {key_file}}}
+tokens: {{challenge: {challenge}, lifetime: {lifetime}, key_file: {key_file}, session: {session}}}
 log: {{access: {log}, level: debug}}
 {more}
 """
@@ -208,7 +208,7 @@ class Gate(Server):
 
     def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more="",
                  authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None, plain=False,
-                 keys="", trusted="", operator="null"):
+                 keys="", trusted="", operator="null", session="0s"):
         self.challenge = challenge
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{balancer or self.port}"
@@ -220,7 +220,8 @@ class Gate(Server):
             port=self.port, host=self.host, admin=self.admin,
             tls="null" if plain else f"{{certificate: {tls.certificate}, key: {tls.key}}}",
             upstream=upstream, authorization=authorization, keys=keys, identity=identity, challenge=challenge,
-            lifetime=lifetime, key_file=key_file, log=self.log, more=more, trusted=trusted, operator=operator))
+            lifetime=lifetime, key_file=key_file, log=self.log, more=more, trusted=trusted, operator=operator,
+            session=session))
         env = env and {**os.environ, **env}
         super().__init__(name, [moorgate, "serve", "--config", self.config], folder, env)
         if wait:

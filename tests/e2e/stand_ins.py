@@ -37,6 +37,10 @@ class StandIns:
         """Lets all callers pull from this group or project, until the stand-in for GitLab stops."""
         self.ask(f"public {group}")
 
+    def id_token(self, kind, seconds):
+        """Returns the credential with a new token of the issuer that lives for so many seconds."""
+        return Credential(kind, "oidc", self.ask(f"id_token {self.audience} {seconds}")["id_token"])
+
     def ledger(self, name):
         """Returns every secret that this stand-in has received."""
         return set(self.ask(f"ledger {name}")["ledger"])

@@ -9,6 +9,7 @@
 //! - `start NAME`: it is back on the same port, knowing what it knew at first;
 //! - `public GROUP`: whoever asks GitLab may pull from this group or project, until it is stopped;
 //! - `ledger NAME`: every secret that it was ever shown;
+//! - `id_token AUDIENCE SECONDS`: a new token of the issuer, which lives for so many seconds;
 //! - `quit`, or the end of the input.
 
 use std::io::{Write, stdin, stdout};
@@ -97,6 +98,11 @@ impl StandIns {
                 Ok(json!({ "public": group }))
             }
             ("ledger", name) => Ok(json!({ "ledger": self.secrets(name)? })),
+            ("id_token", of) => {
+                let (audience, seconds) = of.split_once(' ').context("AUDIENCE SECONDS")?;
+                let lives = Duration::from_secs(seconds.parse()?);
+                Ok(json!({ "id_token": self.id_token(audience, lives)? }))
+            }
             _ => bail!("no such command"),
         }
     }
@@ -137,7 +143,6 @@ impl StandIns {
     fn introduction(&self, audience: &str) -> anyhow::Result<Value> {
         let (gitlab, introspection) = (self.gitlab.running()?, self.introspection.running()?);
         let issuer = self.issuer.running()?;
-        let expires = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + TOKEN_LIFETIME;
         Ok(json!({
             "gitlab": {
                 "url": format!("http://{}", gitlab.address()),
@@ -158,12 +163,15 @@ impl StandIns {
                 "deploy_token": gitlab_login(Kind::DeployToken, true)?,
                 "sso_read_write": ["sso", "sso-demo-read-write"],
                 "sso_read_only": ["sso", "sso-demo-read-only"],
-                "id_token": [
-                    "oidc",
-                    issuer.id_token(audience, &json!({ "exp": expires.as_secs() }))?,
-                ],
+                "id_token": ["oidc", self.id_token(audience, TOKEN_LIFETIME)?],
             },
         }))
+    }
+
+    fn id_token(&self, audience: &str, lives: Duration) -> anyhow::Result<String> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        let claims = json!({ "iat": now, "exp": now + lives.as_secs() });
+        Ok(self.issuer.running()?.id_token(audience, &claims)?)
     }
 }
 

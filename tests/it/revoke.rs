@@ -17,7 +17,8 @@ use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, read_to_clos
 use crate::scripted_upstream::soon;
 
 const PULL: &str = "/v2/demo/a/tags/list";
-const TOKEN: &str = "0123456789abcdef-admin";
+/// The content of `admin.token_file`.
+pub const TOKEN: &str = "0123456789abcdef-admin";
 
 fn setup() -> Setup {
     Setup {
@@ -39,7 +40,8 @@ async fn post(gate: &TestGate, headers: &str, form: &str) -> Reply {
     Reply::parse(&read_to_close(&mut stream).await)
 }
 
-async fn revoke(gate: &TestGate, form: &str) {
+/// Revokes what the form names, as an operator.
+pub async fn revoke(gate: &TestGate, form: &str) {
     let headers = format!(
         "Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     );

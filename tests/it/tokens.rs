@@ -4,7 +4,9 @@ mod asking;
 mod grant;
 mod refusal_texts;
 mod requests;
+mod sessions;
 mod wire;
+mod workload_sessions;
 
 use serde_json::Value;
 

@@ -57,7 +57,8 @@ impl AssumedArguments {
             "--claim: callers of `{name}` have no claims; only a provider of type jwt reports \
              claims"
         );
-        let attributes = Attributes { groups: self.groups.clone(), claims: self.claims()? };
+        let (groups, claims) = (self.groups.clone(), self.claims()?);
+        let attributes = Attributes { groups, claims, session_ends: None };
         let source = Source {
             provider: name.into(),
             credential_type: None,

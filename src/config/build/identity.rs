@@ -136,6 +136,7 @@ impl Build<'_> {
         scopes: &raw::ScopesSection,
         path: &str,
     ) -> Option<JwtSettings> {
+        let session = self.session(&format!("{path}.session"), raw.session.to_std());
         let keys = self.jwks(raw, path);
         let tenants = self.tenants(raw, path);
         let subject_claim = self.claim_path(&raw.subject_claim, &format!("{path}.subject_claim"));
@@ -154,6 +155,7 @@ impl Build<'_> {
                 subject_claim: subject_claim?,
                 groups_claim: groups_claim?,
                 scopes: raw.scopes.as_ref().map(words),
+                session: session.unwrap_or_default(),
             },
         })
     }

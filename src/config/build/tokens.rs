@@ -1,4 +1,4 @@
-//! Builds the settings of the token service: its keys and the lifetime of its tokens.
+//! Builds the settings of the token service: its keys and the lifetimes of its tokens.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -41,7 +41,35 @@ impl Build<'_> {
             Some(file) => Some(Arc::new(self.token_keys("tokens.key_file", file)?)),
             None => None,
         };
-        Some(Tokens { challenge: raw.challenge, keys, lifetime: raw.lifetime.to_std() })
+        let session = self.session("tokens.session", raw.session.to_std());
+        if session.is_some() {
+            self.needs_of_sessions(raw);
+        }
+        Some(Tokens { challenge: raw.challenge, keys, lifetime: raw.lifetime.to_std(), session })
+    }
+
+    /// Returns the length of a session, which tokens count in whole seconds; `None` for sessions
+    /// that are off.
+    pub(super) fn session(&mut self, path: &str, session: Duration) -> Option<Duration> {
+        if !session.is_zero() && session < Duration::from_secs(1) {
+            self.problem(path, "it is shorter than a second; write 0s, 1s or more");
+        }
+        Some(session).filter(|session| !session.is_zero())
+    }
+
+    /// Reports settings with which refresh tokens would not work.
+    fn needs_of_sessions(&mut self, raw: &raw::TokensSection) {
+        if raw.key_file.is_none() && !self.is_reported("tokens.key_file") {
+            let message = "it needs tokens.key_file, because a key that only this process has \
+                           would log every client out at the next restart; write key_file: FILE";
+            self.problem("tokens.session", message);
+        }
+        if let raw::ChallengeScheme::Basic = raw.challenge {
+            let message = "it needs tokens.challenge: bearer, because clients ask for a refresh \
+                           token only after a challenge that names a token service; write \
+                           challenge: bearer";
+            self.problem("tokens.session", message);
+        }
     }
 
     /// Reads the keys of a file. A problem in the file is reported at its place in that file, not

@@ -36,6 +36,10 @@ fn durations_are_parsed_and_other_texts_are_refused() {
         assert_eq!(duration.to_string(), text);
     }
     refused::<UpToAnHour>(&["", "0", "61m", "3601s", "2h", "18446744073709551615h"]);
+    assert!("0s".parse::<UpToADay>().is_ok() && "24h".parse::<UpToADay>().is_ok());
+    refused::<UpToADay>(&["1441m", "25h", "18446744073709551615h"]);
+    assert!("0s".parse::<UpTo30Days>().is_ok() && "720h".parse::<UpTo30Days>().is_ok());
+    refused::<UpTo30Days>(&["721h", "18446744073709551615h"]);
 }
 
 #[test]
@@ -129,6 +133,8 @@ fn each_example_is_right() {
     example::<ProviderName>();
     example::<RuleName>();
     example::<UpToAnHour>();
+    example::<UpToADay>();
+    example::<UpTo30Days>();
     example::<Rate>();
     example::<IssuerUrl>();
     example::<JwtAlgorithm>();

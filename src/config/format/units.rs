@@ -12,9 +12,13 @@ pub(in crate::config) struct Duration {
     unit: &'static Unit,
 }
 
-/// A duration from zero to an hour.
+/// A duration from zero to so many hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) struct UpToAnHour(Duration);
+pub(in crate::config) struct UpToHours<const HOURS: u64>(Duration);
+
+pub(in crate::config) type UpToAnHour = UpToHours<1>;
+pub(in crate::config) type UpToADay = UpToHours<24>;
+pub(in crate::config) type UpTo30Days = UpToHours<720>;
 
 /// A number of bytes with its unit, as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +37,8 @@ struct Unit {
 const MILLISECONDS: Unit = Unit { name: "ms", worth: 1 };
 const SECONDS: Unit = Unit { name: "s", worth: 1_000 };
 const MINUTES: Unit = Unit { name: "m", worth: 60_000 };
-const HOURS: Unit = Unit { name: "h", worth: 3_600_000 };
-const DURATIONS: &[Unit] = &[MILLISECONDS, SECONDS, MINUTES, HOURS];
+const AN_HOUR: Unit = Unit { name: "h", worth: 3_600_000 };
+const DURATIONS: &[Unit] = &[MILLISECONDS, SECONDS, MINUTES, AN_HOUR];
 
 const BYTES: Unit = Unit { name: "B", worth: 1 };
 const KIBIBYTES: Unit = Unit { name: "KiB", worth: 1 << 10 };
@@ -44,7 +48,7 @@ const SIZES: &[Unit] = &[BYTES, KIBIBYTES, MEBIBYTES, GIBIBYTES];
 
 /// The longest duration, a year, in milliseconds. No deadline is longer, and the sum of two
 /// durations does not overflow.
-const LONGEST: u64 = 8_760 * HOURS.worth;
+const LONGEST: u64 = 8_760 * AN_HOUR.worth;
 
 impl Duration {
     pub(in crate::config) const fn milliseconds(count: u64) -> Self {
@@ -60,7 +64,7 @@ impl Duration {
     }
 
     pub(in crate::config) const fn hours(count: u64) -> Self {
-        Self { count, unit: &HOURS }
+        Self { count, unit: &AN_HOUR }
     }
 
     pub(in crate::config) fn to_std(self) -> std::time::Duration {
@@ -84,7 +88,7 @@ impl FromStr for Duration {
     }
 }
 
-impl UpToAnHour {
+impl<const HOURS: u64> UpToHours<HOURS> {
     pub(in crate::config) const fn seconds(count: u64) -> Self {
         Self(Duration::seconds(count))
     }
@@ -98,20 +102,24 @@ impl UpToAnHour {
     }
 }
 
-impl FromStr for UpToAnHour {
+impl<const HOURS: u64> FromStr for UpToHours<HOURS> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |what| {
             format!(
-                "`{}` {what}; write a whole number and ms, s, m or h, from 0s to 1h, e.g. 10m",
+                "`{}` {what}; write a whole number and ms, s, m or h, from 0s to {HOURS}h, \
+                 e.g. 10m",
                 shown(text)
             )
         };
         let (count, unit) = count_and_unit(text, DURATIONS).map_err(wrong)?;
         match count.checked_mul(unit.worth) {
-            Some(milliseconds) if milliseconds <= HOURS.worth => Ok(Self(Duration { count, unit })),
-            _ => Err(wrong("is longer than an hour")),
+            Some(milliseconds) if milliseconds <= HOURS * AN_HOUR.worth => {
+                Ok(Self(Duration { count, unit }))
+            }
+            _ if HOURS == 1 => Err(wrong("is longer than an hour")),
+            _ => Err(wrong("is too long")),
         }
     }
 }
@@ -165,7 +173,7 @@ impl fmt::Display for Duration {
     }
 }
 
-impl fmt::Display for UpToAnHour {
+impl<const HOURS: u64> fmt::Display for UpToHours<HOURS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

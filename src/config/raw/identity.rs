@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ScopeList;
-use crate::config::format::{Duration, JwtAlgorithm, ProviderName, Rate};
+use crate::config::format::{Duration, JwtAlgorithm, ProviderName, Rate, UpToADay};
 use crate::config::url::{IssuerUrl, ServerUrl};
 
 /// An identity provider, which verifies credentials.
@@ -211,6 +211,9 @@ pub(in crate::config) struct JwtSection {
     pub(in crate::config) groups_claim: Option<String>,
     /// The scopes that every token has; null: those of the token's own scope claim.
     pub(in crate::config) scopes: Option<ScopeList>,
+    /// The time from its iat for which a token stays valid in what the gate sealed while it was
+    /// valid, 1s to 24h; 0s: it ends with its exp there too.
+    pub(in crate::config) session: UpToADay,
     #[serde(flatten)]
     pub(in crate::config) server: ServerSection,
 }
@@ -234,6 +237,7 @@ impl Default for JwtSection {
             subject_claim: "sub".to_owned(),
             groups_claim: None,
             scopes: None,
+            session: UpToADay::seconds(0),
             server: ServerSection::default(),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Authenticator, ManagedProvider};
 use crate::denial::Denial;
+use crate::identity::model::Question;
 use crate::identity::model::credential::Credential;
 use crate::identity::provider::common::log_topic::LogTopic;
 use crate::identity::provider::jwt;
@@ -13,16 +14,14 @@ use crate::identity::provider::jwt;
 const MAX_ISSUER_SHOWN: usize = 200;
 
 impl Authenticator {
-    /// Returns the providers that may be asked about a credential, in order.
+    /// Returns the providers that may be asked a question, in order.
     ///
     /// # Errors
     /// [`Denial::MalformedCredential`] if the credential contains a token of a configured issuer in
     /// another spelling or with extra characters around it. The provider of the issuer does not
     /// accept such a token, and no other provider may see it.
-    pub(super) fn order(
-        &self,
-        credential: &Credential,
-    ) -> Result<Vec<&Arc<ManagedProvider>>, Denial> {
+    pub(super) fn order(&self, question: &Question) -> Result<Vec<&Arc<ManagedProvider>>, Denial> {
+        let credential = &question.credential;
         let issuer = jwt::issuer_of(credential);
         let alone = issuer.as_ref().and_then(|issuer| self.issuer(issuer));
         if let (Some(issuer), None) = (issuer, alone) {
@@ -43,6 +42,7 @@ impl Authenticator {
             .iter()
             .filter(may_be_asked)
             .filter(|provider| provider.accepts(credential))
+            .filter(|it| question.vouched.as_ref().is_none_or(|by| !by.excludes(&it.name)))
             .collect())
     }
 

@@ -68,11 +68,11 @@ impl Authenticator {
         mut login: Option<&mut LoginAttempt<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
-        let order = self.order(&question.credential)?;
+        let order = self.order(question)?;
         self.note_order(&question.credential, |provider| {
             order.iter().any(|asked| asked.number == provider.number)
         });
-        let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
+        let last = last.or_else(|| self.provider(&question.vouched.as_ref()?.by));
         let mut out_of_turn = Vec::new();
         for provider in asked_early(&order, last, &question.credential) {
             let verdict = self

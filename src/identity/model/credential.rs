@@ -31,6 +31,8 @@ pub enum CredentialKind {
     Bearer,
     /// A token of the gate's own token service, as Bearer.
     GateToken,
+    /// A token of the gate's own token service, in exchange for a gate token.
+    RefreshToken,
 }
 
 impl CredentialKind {
@@ -41,6 +43,7 @@ impl CredentialKind {
             Self::Basic => "basic",
             Self::Bearer => "bearer",
             Self::GateToken => "gate_token",
+            Self::RefreshToken => "refresh_token",
         }
     }
 }

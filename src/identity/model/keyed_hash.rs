@@ -285,6 +285,13 @@ impl CredentialId {
         self.0
     }
 
+    /// Returns the id of the same credential in its session, in which other answers hold than when
+    /// it is presented by itself.
+    #[must_use]
+    pub fn in_session(self) -> Self {
+        Self(self.0.map(|byte| !byte))
+    }
+
     /// Returns the identifier that logs show for a credential that is not a JWT.
     pub fn fingerprint(self) -> Fingerprint {
         Fingerprint(self.0.first_chunk().copied().unwrap_or_default())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::grant::Granted;
+use super::question::Vouched;
 
 /// The identity that a credential belongs to. Principals of two providers are never equal, even if
 /// their names are.
@@ -51,10 +52,18 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Returns the name of the provider that vouches for the credential, or `None` if the caller
-    /// has no credential.
-    pub fn vouching_provider(&self) -> Option<Box<str>> {
-        (!self.principal.is_anonymous()).then(|| (&*self.principal.source.provider).into())
+    /// Returns the provider that vouches for the credential, for a token that is sealed; `None` if
+    /// the caller has no credential.
+    pub fn vouched(&self) -> Option<Vouched> {
+        let by = &*self.principal.source.provider;
+        let in_session = self.session_ends().is_some();
+        let vouched = || Vouched { by: by.into(), alone: false, in_session };
+        (!self.principal.is_anonymous()).then(vouched)
+    }
+
+    /// Returns the end of the session of a workload token (Unix time, seconds), if it has one.
+    pub fn session_ends(&self) -> Option<u64> {
+        self.attributes.as_ref()?.session_ends
     }
 }
 
@@ -65,4 +74,7 @@ pub struct Attributes {
     pub groups: Vec<String>,
     /// The claims of a workload token.
     pub claims: serde_json::Map<String, serde_json::Value>,
+    /// The end of the session of a workload token (Unix time, seconds): the time to which the
+    /// token stays valid in what the gate seals. `None` if it has no session.
+    pub session_ends: Option<u64>,
 }

@@ -29,9 +29,8 @@ pub struct Question {
     pub client: IpAddr,
     /// The id of the request that led to the question.
     pub request_id: RequestId,
-    /// The provider that vouched for the credential when the gate token of the request was sealed.
-    /// It is asked before its turn, unless a provider before it knows the user.
-    pub vouched_by: Option<Box<str>>,
+    /// The provider that vouched for the credential when the token of the request was sealed.
+    pub vouched: Option<Vouched>,
     /// The revocations of the credential so far.
     pub revocation: Revocation,
     /// The waits of the request for other replicas; `None` if there are none, or if it has not had
@@ -39,6 +38,26 @@ pub struct Question {
     pub waits: Option<Arc<ReplicaWaits>>,
     /// The trace of the request, if it is sampled.
     pub trace: Option<Arc<QuestionTrace>>,
+}
+
+/// The provider that vouched for a credential when the gate sealed it in a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// The name of the provider in the config. It is asked before its turn, unless a provider
+    /// before it knows the user.
+    pub by: Box<str>,
+    /// `true` if no other provider is asked.
+    pub alone: bool,
+    /// `true` if the credential is a workload token whose provider had checked its signature, and
+    /// lets it live as long as a session. No other provider is asked.
+    pub in_session: bool,
+}
+
+impl Vouched {
+    /// Returns whether no other provider than this one may be asked.
+    pub fn excludes(&self, provider: &str) -> bool {
+        (self.alone || self.in_session) && *self.by != *provider
+    }
 }
 
 /// The time that a request has waited for other replicas, at all stages together. It has as much
@@ -106,7 +125,7 @@ impl Question {
             access,
             client,
             request_id,
-            vouched_by: None,
+            vouched: None,
             waits: None,
             trace: None,
             revocation,

@@ -16,6 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jsonwebtoken::Algorithm;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use claim_pattern::{ClaimPattern, ClaimPatternError};
@@ -208,7 +209,12 @@ impl Jwt {
         let token = Compact::read(secret.expose_secret())
             .filter(|token| self.rules.is_of_issuer(&token.claims));
         let Some(token) = token else { return Verdict::NotMine };
-        self.verify(token, unix_now(), &question.revocation).await.unwrap_or_else(|flaw| {
+        let in_session = question
+            .vouched
+            .as_ref()
+            .is_some_and(|vouched| vouched.in_session && *vouched.by == **self.sources.provider());
+        let verdict = self.verify(token, unix_now(), in_session, &question.revocation).await;
+        verdict.unwrap_or_else(|flaw| {
             tracing::info!(
                 provider = %self.sources.provider(),
                 request_id = %question.request_id,
@@ -222,6 +228,7 @@ impl Jwt {
         &self,
         token: Compact<'_>,
         now: u64,
+        in_session: bool,
         revocation: &Revocation,
     ) -> Result<Verdict, JwtError> {
         if token.signed.len() + token.signature.len() > MAX_TOKEN_BYTES {
@@ -230,7 +237,9 @@ impl Jwt {
         let (algorithm, key_id) = token.algorithm_and_key_id(&self.rules.algorithms)?;
         // The claims are checked first: a refusal because of the claims needs no key, so such a
         // token cannot cause a fetch of keys.
-        let workload = self.rules.check(&token.claims, now)?;
+        let workload = self.rules.check(&token.claims, now, in_session)?;
+        // Without a session, a sealed token is as good as the token by itself.
+        let in_session = in_session && workload.session_ends.is_some();
         // The gate refuses a revoked token itself, because the issuer would accept it until its
         // end. The issuer's clock may be ahead, so the token's `iat` may be later than the time at
         // which the gate first saw it.
@@ -239,20 +248,10 @@ impl Jwt {
         if revocation.number.is_some() || before_floor {
             return Err(JwtError::Revoked);
         }
-        let keys = match self.keys.find(key_id, algorithm).await {
-            KeyLookup::Keys(keys) => keys,
-            KeyLookup::NoSuchKey => return Err(JwtError::NoSuchKey),
-            KeyLookup::NotNow(retry_after) => {
-                self.keys.last_fault().again();
-                return Ok(Verdict::NotNow(NotNow::Busy, retry_after));
-            }
-            KeyLookup::NoKeysYet => {
-                self.keys.last_fault().again();
-                return Ok(Verdict::Unavailable);
-            }
-        };
-        if !keys.iter().any(|key| key.has_signed(token.signed, token.signature, algorithm)) {
-            return Err(JwtError::Signature);
+        if !in_session
+            && let Some(verdict) = self.check_signature(&token, algorithm, key_id).await?
+        {
+            return Ok(verdict);
         }
         if let Some(odd) = workload.odd.text()
             && let Some(left_out) =
@@ -277,9 +276,36 @@ impl Jwt {
             attributes: Some(Box::new(Attributes {
                 groups: workload.groups,
                 claims: token.claims,
+                session_ends: workload.session_ends,
             })),
         };
-        let lifetime = Lifetime { answer: None, credential: Some(workload.expires) };
+        let ends = workload.session_ends.filter(|_| in_session).unwrap_or(workload.expires);
+        let lifetime = Lifetime { answer: None, credential: Some(ends) };
         Ok(Verdict::Verified(Arc::new(verified), lifetime))
+    }
+
+    /// Checks the signature with the issuer's keys. Returns the verdict if they cannot be had now.
+    async fn check_signature(
+        &self,
+        token: &Compact<'_>,
+        algorithm: Algorithm,
+        key_id: Option<&str>,
+    ) -> Result<Option<Verdict>, JwtError> {
+        let keys = match self.keys.find(key_id, algorithm).await {
+            KeyLookup::Keys(keys) => keys,
+            KeyLookup::NoSuchKey => return Err(JwtError::NoSuchKey),
+            KeyLookup::NotNow(retry_after) => {
+                self.keys.last_fault().again();
+                return Ok(Some(Verdict::NotNow(NotNow::Busy, retry_after)));
+            }
+            KeyLookup::NoKeysYet => {
+                self.keys.last_fault().again();
+                return Ok(Some(Verdict::Unavailable));
+            }
+        };
+        if !keys.iter().any(|key| key.has_signed(token.signed, token.signature, algorithm)) {
+            return Err(JwtError::Signature);
+        }
+        Ok(None)
     }
 }

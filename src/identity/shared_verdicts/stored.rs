@@ -149,10 +149,9 @@ impl StoredVerified {
             credential_type: self.credential_type.as_deref().map(Into::into),
             folds_case: self.folds_case,
         };
-        let attributes = self
-            .groups
-            .clone()
-            .map(|groups| Box::new(Attributes { groups, claims: self.claims.clone() }));
+        let attributes = self.groups.clone().map(|groups| {
+            Attributes { groups, claims: self.claims.clone(), session_ends: None }.into()
+        });
         Some(Verified {
             principal: Principal { source: source.into(), subject: self.subject.as_str().into() },
             granted: self.granted.granted()?,

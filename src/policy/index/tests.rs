@@ -83,7 +83,7 @@ fn callers() -> impl Strategy<Value = Verified> {
             Verified {
                 principal: Principal { source: source.into(), subject: subject.into() },
                 granted: Granted::Nothing,
-                attributes: Some(Attributes { groups, claims }.into()),
+                attributes: Some(Attributes { groups, claims, session_ends: None }.into()),
             }
         },
     )

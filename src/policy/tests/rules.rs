@@ -57,6 +57,7 @@ pub(super) fn caller(
     let attributes = Attributes {
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         claims: json!({ "project_path": "group/App" }).as_object().unwrap().clone(),
+        session_ends: None,
     };
     let granted = if subject.is_empty() { Granted::Nothing } else { scopes(&["api"]).granted };
     let principal = Principal { source: source.into(), subject: subject.into() };

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::*;
 use crate::identity::model::keyed_hash::HashKey;
 use crate::registry::Access;
@@ -36,6 +38,7 @@ fn token(credential: Credential) -> GateToken {
         token_scope,
         credential,
         provider: Some("gitlab".into()),
+        in_session: false,
     }
 }
 

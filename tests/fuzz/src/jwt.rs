@@ -2,6 +2,8 @@
 //! also as a header and claims with a newline between them, because the base64 of a token is hard
 //! for a fuzzer to reach.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
@@ -49,6 +51,10 @@ pub fn check(input: &[u8]) {
         let seconds = |name: &str| claims.value(name).as_f64();
         assert!(seconds("exp").is_some_and(|end| end + 60.0 > NOW as f64), "it has ended");
         assert!(seconds("nbf").is_none_or(|begin| begin < (NOW + 61) as f64), "it has not begun");
+        let session = seconds("iat").map(|issued| (issued as u64).saturating_add(3600));
+        assert!(workload.session_ends.is_none_or(|end| {
+            end == workload.expires || session.is_some_and(|session| session == end)
+        }));
         assert_eq!(workload.scopes.unwrap_or_default(), scopes(claims.value("scope")));
     }
 }
@@ -69,7 +75,7 @@ fn of(
 ) -> (Option<(Algorithm, Option<String>)>, Option<moorgate::identity::provider::jwt::Workload>) {
     let header = token.algorithm_and_key_id(&[Algorithm::RS256, Algorithm::ES256]).ok();
     let header = header.map(|(algorithm, key_id)| (algorithm, key_id.map(str::to_owned)));
-    (header, rules().check(&token.claims, NOW).ok())
+    (header, rules().check(&token.claims, NOW, false).ok())
 }
 
 fn rules() -> TokenRules {
@@ -84,5 +90,6 @@ fn rules() -> TokenRules {
         subject_claim: "sub".parse().expect("a path"),
         groups_claim: Some("groups".parse().expect("a path")),
         scopes: None,
+        session: Duration::from_secs(3600),
     }
 }

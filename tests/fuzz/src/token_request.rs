@@ -1,7 +1,7 @@
 //! The oracle for requests to the token service, as a query and as a form.
 
 use moorgate::identity::model::credential::Credential;
-use moorgate::token_service::request::TokenRequest;
+use moorgate::token_service::request::{Grant, TokenRequest};
 use secrecy::ExposeSecret;
 
 /// Checks that the request asks for no more than the fields state, with names that follow the
@@ -10,7 +10,7 @@ pub fn check(input: &[u8]) {
     let fields = fields(input);
     let query = std::str::from_utf8(input).ok().map(TokenRequest::from_query);
     if let Some(Ok(request)) = query {
-        assert!(request.credential.is_none(), "a secret was taken from a query");
+        assert!(request.grant.is_none(), "a secret was taken from a query");
         check_scopes(&request, &fields);
     }
     let Ok(request) = TokenRequest::from_form(input) else { return };
@@ -21,15 +21,22 @@ pub fn check(input: &[u8]) {
         assert!(values.len() < 2, "{name} stands twice");
         values.first().map(|value| value.as_str())
     };
-    assert_eq!(one("grant_type"), Some("password"));
     assert_eq!(one("service"), request.service.as_deref());
+    assert_eq!(one("access_type") == Some("offline"), request.offline);
     let sent = (one("username").unwrap_or_default(), one("password").unwrap_or_default());
-    match request.credential {
-        Some(Credential::Anonymous) => assert_eq!(sent, ("", "")),
-        Some(Credential::Basic { user, password }) => {
+    let grant = request.grant.expect("the grant of a form");
+    let kind = if matches!(grant, Grant::Password(_)) { "password" } else { "refresh_token" };
+    assert_eq!(one("grant_type"), Some(kind));
+    match grant {
+        Grant::Password(Credential::Anonymous) => assert_eq!(sent, ("", "")),
+        Grant::Password(Credential::Basic { user, password }) => {
             assert_eq!(sent, (&*user, password.expose_secret()))
         }
-        other => panic!("a form with {other:?}"),
+        Grant::Password(other) => panic!("a form with {other:?}"),
+        Grant::RefreshToken(token) => {
+            assert_eq!(one("refresh_token"), Some(token.expose_secret()));
+            assert!(!token.expose_secret().is_empty());
+        }
     }
 }
 

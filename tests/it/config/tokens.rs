@@ -21,6 +21,7 @@ fn gate_token_keys_are_read_from_the_key_file() {
         token_scope,
         credential: Credential::Anonymous,
         provider: None,
+        in_session: false,
     };
     let sealed = ours.seal(&mut token, "registry.test").expect("a token");
     assert!(

@@ -1,6 +1,8 @@
 //! The requirements of the config on the claims of a workload token (RFC 7519, 4.1). This module
 //! performs no I/O.
 
+use std::time::Duration;
+
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
@@ -29,6 +31,9 @@ pub struct TokenRules {
     pub groups_claim: Option<ClaimPath>,
     /// The scopes that every token is granted; `None` if the `scope` of the token applies.
     pub scopes: Option<Vec<String>>,
+    /// The time from its `iat` for which a token stays valid in what the gate seals; zero if it
+    /// ends with its `exp` there too.
+    pub session: Duration,
 }
 
 /// The tenants whose tokens are accepted. Anyone can get a token from a shared issuer.
@@ -71,6 +76,9 @@ pub struct Workload {
     pub issued: u64,
     /// The `exp`, Unix time in seconds.
     pub expires: u64,
+    /// The time to which the token stays valid in what the gate seals, Unix time in seconds: the
+    /// later of `exp` and the end of its session. `None` if it has no session.
+    pub session_ends: Option<u64>,
     /// The oddities of the claims.
     pub odd: Oddities,
 }
@@ -82,23 +90,34 @@ impl TokenRules {
     }
 
     /// Checks the claims at the time `now`, Unix time in seconds. The signature must be checked in
-    /// addition.
+    /// addition. `in_session`: the gate did so when it sealed the token, which now lives as long as
+    /// its session.
     ///
     /// # Errors
     /// [`JwtError`] for the first claim that does not meet the requirements.
-    pub fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<Workload, JwtError> {
+    pub fn check(
+        &self,
+        claims: &Map<String, Value>,
+        now: u64,
+        in_session: bool,
+    ) -> Result<Workload, JwtError> {
         let missing = |name: &dyn ToString| JwtError::Claim(ClaimError::Missing(name.to_string()));
         if !self.is_of_issuer(claims) {
             return Err(JwtError::Issuer);
         }
         let expires = claims::seconds(claims, "exp")?.ok_or_else(|| missing(&"exp"))?;
-        if expires.saturating_add(LEEWAY) <= now {
+        let issued = claims::seconds(claims, "iat")?;
+        let session_ends = self.session_ends(issued, expires, now);
+        let is_over = match session_ends.filter(|_| in_session) {
+            Some(end) => end <= now,
+            None => expires.saturating_add(LEEWAY) <= now,
+        };
+        if is_over {
             return Err(JwtError::Expired);
         }
         if claims::seconds(claims, "nbf")?.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
             return Err(JwtError::NotYetValid);
         }
-        let issued = claims::seconds(claims, "iat")?.unwrap_or_default();
         // If several audiences were allowed, each of them could present the token here as its own.
         if claims::texts(claims, "aud")?.ok_or_else(|| missing(&"aud"))? != [&*self.audience] {
             return Err(JwtError::Audience);
@@ -118,10 +137,21 @@ impl TokenRules {
                 Some(_) => None,
                 None => Some(claims::scopes(claims, &mut odd)),
             },
-            issued,
+            issued: issued.unwrap_or_default(),
             expires,
+            session_ends,
             odd,
         })
+    }
+}
+
+impl TokenRules {
+    /// Returns the end of the session of a token. A token that does not say when it was issued, or
+    /// says a time to come, has none.
+    fn session_ends(&self, issued: Option<u64>, expires: u64, now: u64) -> Option<u64> {
+        let issued = issued.filter(|issued| *issued <= now.saturating_add(LEEWAY))?;
+        let session = Some(self.session.as_secs()).filter(|session| *session > 0)?;
+        Some(issued.saturating_add(session).max(expires))
     }
 }
 
@@ -135,6 +165,16 @@ mod tests {
 
     /// Checks the claims of an ordinary token with these members added or replaced.
     fn said(members: Value) -> Result<Workload, JwtError> {
+        said_in(0, members, false, NOW)
+    }
+
+    /// The same with a session of so many seconds, perhaps as part of what was sealed.
+    fn said_in(
+        session: u64,
+        members: Value,
+        in_session: bool,
+        now: u64,
+    ) -> Result<Workload, JwtError> {
         let rules = TokenRules {
             issuer: "https://gitlab.example.com".to_owned(),
             audience: "registry.example.com".to_owned(),
@@ -143,6 +183,7 @@ mod tests {
             subject_claim: "sub".parse().unwrap(),
             groups_claim: None,
             scopes: None,
+            session: Duration::from_secs(session),
         };
         let mut claims = json!({
             "iss": rules.issuer,
@@ -151,7 +192,7 @@ mod tests {
             "exp": NOW + 300,
         });
         claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-        rules.check(claims.as_object().unwrap(), NOW)
+        rules.check(claims.as_object().unwrap(), now, in_session)
     }
 
     /// The issuer's clock and the gate's may differ by a minute and not by one second more.
@@ -173,5 +214,37 @@ mod tests {
             |members| said(members).map(|workload| (workload.issued, workload.expires)).unwrap();
         assert_eq!(times(json!({ "iat": NOW - 5 })), (NOW - 5, NOW + 300));
         assert_eq!(times(json!({})), (0, NOW + 300));
+    }
+
+    #[test]
+    fn a_sealed_token_lives_to_the_later_of_exp_and_the_end_of_its_session() {
+        let ends = |session, members| {
+            said_in(session, members, false, NOW).map(|workload| workload.session_ends).unwrap()
+        };
+        assert_eq!(ends(600, json!({ "iat": NOW - 5 })), Some(NOW + 595));
+        assert_eq!(ends(100, json!({ "iat": NOW - 5 })), Some(NOW + 300), "exp is later");
+        assert_eq!(ends(600, json!({ "iat": NOW + 60 })), Some(NOW + 660));
+        assert_eq!(ends(0, json!({ "iat": NOW })), None);
+        assert_eq!(ends(600, json!({})), None);
+        assert_eq!(ends(600, json!({ "iat": null })), None);
+        assert_eq!(ends(600, json!({ "iat": NOW + 61 })), None, "issued in time to come");
+        assert_eq!(ends(600, json!({ "iat": 1e300 })), None);
+    }
+
+    #[test]
+    fn a_session_counts_only_in_what_was_sealed_and_without_leeway() {
+        let members = || json!({ "iat": NOW - 100, "exp": NOW });
+        for (session, in_session, later, over) in [
+            (600, true, 499, false),
+            (600, true, 500, true),
+            (600, false, 59, false),
+            (600, false, 60, true),
+            (0, true, 59, false),
+            (0, true, 60, true),
+        ] {
+            let said = said_in(session, members(), in_session, NOW + later);
+            let flaw = over.then_some(JwtError::Expired);
+            assert_eq!(said.err(), flaw, "{session} {in_session} {later}");
+        }
     }
 }

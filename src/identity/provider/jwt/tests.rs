@@ -41,6 +41,7 @@ fn rules() -> TokenRules {
         subject_claim: "sub".parse().unwrap(),
         groups_claim: None,
         scopes: None,
+        session: Duration::ZERO,
     }
 }
 
@@ -305,7 +306,7 @@ fn a_flaw_prints_nothing_of_the_token() {
         json!({ "namespace_id": "canary" }),
         json!({ "aud": "canary" }),
     ] {
-        let flaw = rules.check(claims(members).as_object().unwrap(), now()).unwrap_err();
+        let flaw = rules.check(claims(members).as_object().unwrap(), now(), false).unwrap_err();
         assert!(!flaw.to_string().contains("canary"), "{flaw}");
     }
 }
@@ -316,7 +317,7 @@ proptest! {
         let _ = issuer_in(&token);
         let token = format!("{}.{}.x", encode(r#"{"alg":"ES256"}"#), encode(claims));
         if let Some(token) = Compact::read(&token) {
-            let _ = rules().check(&token.claims, 0);
+            let _ = rules().check(&token.claims, 0, true);
         }
     }
 }
