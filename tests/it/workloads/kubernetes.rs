@@ -30,6 +30,7 @@ async fn a_pod_pulls_from_the_path_of_its_namespace_and_the_builder_pushes() {
     assert_eq!(recipe.pull("team-b/app", json!({})).await, 403);
     assert_eq!(recipe.pull("team-b/app", pod("team-b", "default")).await, PULLED);
     assert_eq!(recipe.push("team-a/app", pod("build", "pusher")).await, PUSHED);
+    assert_eq!(recipe.push("build/tools", pod("build", "pusher")).await, 403);
     assert_eq!(recipe.push("team-a/app", pod("build", "default")).await, 403);
     assert_eq!(recipe.push("team-a/app", pod("team-a", "pusher")).await, 403);
     let mut flat = pod("team-a", "default");
