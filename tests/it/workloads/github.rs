@@ -56,7 +56,7 @@ async fn a_job_pushes_to_its_repository_from_main_and_tags_only() {
         .refuses(
             "octo-org/app",
             [
-                // Another user who got the name of the organisation after a rename has another number.
+                // Another user who got the name of the organisation has another number.
                 json!({ "repository_owner_id": "66" }),
                 json!({ "repository_owner_id": "6", "repository": "evil/app" }),
                 json!({ "repository_owner_id": null }),

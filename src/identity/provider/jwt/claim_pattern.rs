@@ -8,11 +8,11 @@ use std::str::FromStr;
 
 /// A pattern that not every value matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimPattern(Box<[Part]>);
+pub struct ClaimPattern(Box<[PatternPart]>);
 
 /// A part of a pattern, and what it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum PatternPart {
     /// This text.
     Text(Box<str>),
     /// Any text without `/` and `:`.
@@ -47,13 +47,13 @@ impl FromStr for ClaimPattern {
             let after = rest.get(stars..).unwrap_or_default();
             parts.extend(match stars {
                 0 => None,
-                1 => Some(Part::Run),
-                _ => Some(Part::AnyText),
+                1 => Some(PatternPart::Run),
+                _ => Some(PatternPart::AnyText),
             });
             let end = after.find('*').unwrap_or(after.len());
             let (literal, next) = after.split_at(end);
             if !literal.is_empty() {
-                parts.push(Part::Text(literal.into()));
+                parts.push(PatternPart::Text(literal.into()));
             }
             rest = next;
         }
@@ -70,7 +70,7 @@ impl ClaimPattern {
     pub fn matches(&self, value: &str) -> bool {
         let (mut parts, mut value) = (&*self.0, value.as_bytes());
         // Most patterns have no wildcard, or differ from most values in their first text.
-        if let [Part::Text(start), rest @ ..] = parts {
+        if let [PatternPart::Text(start), rest @ ..] = parts {
             let Some(after) = value.strip_prefix(start.as_bytes()) else { return false };
             (parts, value) = (rest, after);
         }
@@ -85,9 +85,9 @@ impl ClaimPattern {
         }
         for part in parts {
             match part {
-                Part::Text(text) => shift(&mut ends, text.as_bytes(), value),
-                Part::Run => extend(&mut ends, value, |byte| !matches!(byte, b'/' | b':')),
-                Part::AnyText => extend(&mut ends, value, |_| true),
+                PatternPart::Text(text) => shift(&mut ends, text.as_bytes(), value),
+                PatternPart::Run => extend(&mut ends, value, |byte| !matches!(byte, b'/' | b':')),
+                PatternPart::AnyText => extend(&mut ends, value, |_| true),
             }
         }
         ends.last().is_some_and(|matches| *matches)
