@@ -22,15 +22,15 @@ pub(super) struct Leases(Mutex<LeaseTable>);
 
 #[derive(Default)]
 struct LeaseTable {
-    callers: HashMap<CallerKey, Caller>,
+    callers: HashMap<CallerKey, LeaseHolder>,
     /// The time at which Redis is asked about each caller, the earliest first.
     due: BTreeSet<(Nanos, CallerKey)>,
     /// `true` if a request waits for the next answer.
     awaited: bool,
 }
 
-/// A busy caller.
-struct Caller {
+/// A busy caller, which holds leases.
+struct LeaseHolder {
     quota: Quota,
     standing: Standing,
     /// The leased events that are not used yet.
@@ -250,14 +250,14 @@ impl Leases {
 
 impl LeaseTable {
     /// Returns the caller, which becomes busy with this; `None` if too many are.
-    fn caller(&mut self, key: CallerKey, quota: Quota, now: Nanos) -> Option<&mut Caller> {
+    fn caller(&mut self, key: CallerKey, quota: Quota, now: Nanos) -> Option<&mut LeaseHolder> {
         if !self.callers.contains_key(&key) {
             if self.callers.len() >= MAX_BUSY {
                 return None;
             }
             self.due.insert((now, key));
         }
-        Some(self.callers.entry(key).or_insert_with(|| Caller {
+        Some(self.callers.entry(key).or_insert_with(|| LeaseHolder {
             quota,
             standing: Standing::Own,
             events: 0,
@@ -291,7 +291,7 @@ impl LeaseTable {
     }
 }
 
-impl Caller {
+impl LeaseHolder {
     /// Returns the next question about the caller; `None` if none is needed yet.
     fn question(
         &mut self,
