@@ -37,7 +37,7 @@ def of_pod(one, objects):
         yield f"{name}: variables of Services reach the gate"
     if spec.get("automountServiceAccountToken") is not False:
         yield f"{name}: the token of the service account is mounted"
-    for container in spec["containers"]:
+    for container in spec.get("initContainers", []) + spec["containers"]:
         security = container.get("securityContext", {})
         if security.get("allowPrivilegeEscalation") is not False or security.get("capabilities") != {"drop": ["ALL"]}:
             yield f"{name}: the security of the container {container['name']} is {security}"
