@@ -9,6 +9,7 @@ mod trouble;
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,12 +60,12 @@ impl Admin {
         let listener = TcpListener::from_std(listener)?;
         let mut draining = self.draining.clone();
         tokio::select! {
-            never = self.accept(listener) => match never {},
+            never = self.accept(listener, is_shared) => match never {},
             Ok(_) = draining.wait_for(|draining| *draining), if is_shared => Ok(()),
         }
     }
 
-    async fn accept(self, listener: TcpListener) -> Infallible {
+    async fn accept(self, listener: TcpListener, is_shared: bool) -> Infallible {
         loop {
             let Ok((socket, _)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -84,7 +85,15 @@ impl Admin {
                 });
                 let mut server = http1::Builder::new();
                 server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-                let _ = server.serve_connection(TokioIo::new(socket), service).await;
+                let mut connection = pin!(server.serve_connection(TokioIo::new(socket), service));
+                let mut draining = admin.draining.clone();
+                tokio::select! {
+                    _ = &mut connection => return,
+                    Ok(_) = draining.wait_for(|draining| *draining), if is_shared => {}
+                }
+                // The next request of this client belongs to the process that replaces this one.
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
             });
         }
     }

@@ -40,6 +40,8 @@ pub struct LastReload {
     /// configuration was applied. The texts contain no value of the configuration except names of
     /// files.
     pub problems: Vec<String>,
+    /// The keys that have another value than at the start, and take effect only with a restart.
+    pub need_restart: Vec<String>,
 }
 
 impl Admin {
@@ -117,7 +119,8 @@ fn upstream(settings: &UpstreamSettings, now: SystemTime) -> UpstreamStatus {
 
 fn fault(open: OpenFault, detail: Option<String>) -> FaultStatus {
     FaultStatus {
-        id: format!("{} {}", open.work.as_str(), open.fault.as_str()),
+        // Two faults may have one reason.
+        id: format!("{} {:?}", open.work.as_str(), open.fault),
         operation: open.work.as_str(),
         reason: open.fault.as_str(),
         message: open.fault.message(),
@@ -226,6 +229,7 @@ fn reload(last: &LastReload) -> ReloadStatus {
         success: problems.is_empty(),
         problem_count: problems.len(),
         problems,
+        need_restart: last.need_restart.clone(),
     }
 }
 

@@ -308,6 +308,8 @@ pub(super) struct ReloadStatus {
     /// The places of the problems, without the wrong values. A wrong value may be a misplaced
     /// secret, so only the program log describes what is wrong with it.
     pub problems: Vec<String>,
+    /// The keys that take effect only with a restart.
+    pub need_restart: Vec<String>,
 }
 
 impl CertificateStatus {

@@ -32,6 +32,7 @@ impl Status {
         problems.extend(self.logs.access_problem());
         problems.extend(self.telemetry.as_ref().and_then(TelemetryStatus::problem));
         problems.extend(self.last_reload.as_ref().and_then(ReloadStatus::problem));
+        problems.extend(self.last_reload.as_ref().and_then(ReloadStatus::restart_needed));
         self.trouble = problems.iter().map(KnownProblem::sentence).collect();
         self.problems = problems;
         self
@@ -338,6 +339,24 @@ impl ReloadStatus {
                 "Run moorgate check-config: it describes each problem, as the program log does."
                     .to_owned(),
             runbook: "moorgatereloadfailed",
+            ..KnownProblem::default()
+        })
+    }
+}
+
+impl ReloadStatus {
+    fn restart_needed(&self) -> Option<KnownProblem> {
+        if self.need_restart.is_empty() {
+            return None;
+        }
+        Some(KnownProblem {
+            id: "restart".to_owned(),
+            what: format!(
+                "The config has changed keys that take effect only with a restart: {}",
+                self.need_restart.join(", ")
+            ),
+            remedy: "Restart the gate, or take back the change.".to_owned(),
+            runbook: "keys-wait-for-a-restart",
             ..KnownProblem::default()
         })
     }

@@ -217,11 +217,22 @@ impl Live {
         self.last_reload.subscribe()
     }
 
-    /// Records an attempt to reload and its problems. If there are any, nothing was changed.
-    pub(super) fn tried(&self, problems: Vec<String>) {
+    /// Records an attempt to reload that has failed, with its problems. Nothing was changed. The
+    /// keys of an earlier reload still wait for a restart.
+    pub(super) fn refused(&self, problems: Vec<String>) {
+        let need_restart = self.last_reload.borrow().as_ref().map(|last| last.need_restart.clone());
+        self.tried(problems, need_restart.unwrap_or_default());
+    }
+
+    /// Records a reload.
+    pub(super) fn reloaded(&self, change: &Change) {
+        self.tried(Vec::new(), change.need_restart.clone());
+    }
+
+    fn tried(&self, problems: Vec<String>, need_restart: Vec<String>) {
         self.lasting.recorder.metrics.reloaded(problems.is_empty());
-        self.last_reload
-            .send_replace(Some(Arc::new(LastReload { at: SystemTime::now(), problems })));
+        let last = LastReload { at: SystemTime::now(), problems, need_restart };
+        self.last_reload.send_replace(Some(Arc::new(last)));
     }
 
     pub(super) fn drain(&self) -> Drain {

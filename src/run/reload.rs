@@ -105,7 +105,7 @@ impl Reloader {
                 Ok(reloader) => self = reloader,
                 Err(error) => {
                     let ended = "the reload task has failed; restart the gate to change its config";
-                    live.tried(vec![ended.to_owned()]);
+                    live.refused(vec![ended.to_owned()]);
                     tracing::error!("{ended}: {error}");
                     return;
                 }
@@ -156,10 +156,12 @@ impl Reloader {
         if reopen_logs {
             self.live.reopen_logs();
         }
-        let shown = |errors: &Vec<ReloadError>| {
-            errors.iter().map(|refusal| refusal.shown.clone()).collect()
-        };
-        self.live.tried(applied.as_ref().err().map(shown).unwrap_or_default());
+        match &applied {
+            Ok(change) => self.live.reloaded(change),
+            Err(errors) => {
+                self.live.refused(errors.iter().map(|refusal| refusal.shown.clone()).collect());
+            }
+        }
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &applied {
             Ok(change) => {

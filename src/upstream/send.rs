@@ -183,17 +183,19 @@ impl Upstream {
         }
     }
 
-    /// Describes a request for its span. The URL has no query. Of a server beside the registry, it
-    /// has no path either: the registry may write a secret there.
+    /// Describes a request for its span. The URL has no query. Of a server beside the registry, and
+    /// of an address that is sealed for clients, it has no path either: the registry may write a
+    /// secret there.
     fn described(&self, outbound: &OutboundRequest<'_>) -> UpstreamRequest {
         let connector = outbound.to.map_or(&self.settings.connector, |to| &to.connector);
         let (https, host, port) = connector.server();
         let url = match outbound.to {
             None => {
                 let Origins { own, base, .. } = &self.settings.origins;
-                let target = outbound
-                    .target
-                    .map_or_else(|| outbound.wanted.render_behind(base), str::to_owned);
+                let target = match outbound.target {
+                    Some(_) => "/".to_owned(),
+                    None => outbound.wanted.render_behind(base),
+                };
                 format!("{own}{}", target.split('?').next().unwrap_or_default())
             }
             Some(to) => {

@@ -140,15 +140,17 @@
   // Changes, adds, removes and orders the items. An item that goes on keeps its elements.
   function showList(element, items) {
     const template = element.querySelector(":scope > template");
+    // Several items may have one id.
     const old = new Map();
     for (const child of element.children) {
-      if (child !== template) old.set(child.dataset.id, child);
+      if (child === template) continue;
+      if (!old.has(child.dataset.id)) old.set(child.dataset.id, []);
+      old.get(child.dataset.id).push(child);
     }
     let place = element.firstElementChild;
     for (const item of items) {
       const id = element.dataset.key === "" ? item : item[element.dataset.key];
-      let child = old.get(id);
-      old.delete(id);
+      let child = old.get(id)?.shift();
       if (child === undefined) {
         child = template.content.firstElementChild.cloneNode(true);
         child.dataset.id = id;
@@ -160,7 +162,7 @@
         element.insertBefore(child, place);
       }
     }
-    for (const gone of old.values()) gone.remove();
+    for (const gone of [...old.values()].flat()) gone.remove();
   }
 
   let problems = null;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Build;
 use crate::config::raw;
+use crate::config::url::Scheme;
 use crate::http_client::HttpServer;
 use crate::telemetry::TelemetrySettings;
 
@@ -30,6 +31,13 @@ impl Build<'_> {
         if endpoint.port == GRPC_PORT {
             let message = "4317 is the usual port for OTLP over gRPC, and the gate uses OTLP over \
                            HTTP; write the port for HTTP, usually 4318";
+            self.warn(ENDPOINT, message);
+        }
+        let url = raw.otlp_endpoint.as_ref();
+        if url.is_some_and(|url| url.scheme == Scheme::Http && !url.is_loopback()) {
+            let message = "the addresses of clients and the names of repositories cross the \
+                           network in the clear; write https://…, or the address of a collector \
+                           on this machine";
             self.warn(ENDPOINT, message);
         }
         endpoint.path = format!("{path}{PATH}");

@@ -92,6 +92,13 @@ fn one_gate_replaces_another_on_the_passed_sockets_while_a_request_is_under_way(
     held.write_all(asks.as_bytes()).unwrap();
     let (mut forwarded, _) = registry.accept().unwrap();
     forwarded.read_exact(&mut [0]).unwrap();
+    // A monitor that keeps its connection.
+    let mut monitor = TcpStream::connect(address(&admin)).unwrap();
+    monitor.set_read_timeout(Some(PATIENCE)).unwrap();
+    monitor.write_all(b"GET /readyz HTTP/1.1\r\nHost: admin\r\n\r\n").unwrap();
+    let mut answer = [0; 15];
+    monitor.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
 
     let second = config.start(&of_second, copy(&admin), copy(&http), "$$");
     assert_eq!(of_second.told(), ["READY=1", "STATUS=serves"]);
@@ -114,6 +121,8 @@ fn one_gate_replaces_another_on_the_passed_sockets_while_a_request_is_under_way(
         let answer = send(address(&admin), &ready);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
+    // Its next request goes to the other gate.
+    monitor.read_to_end(&mut Vec::new()).expect("the end of the connection");
 
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
     forwarded.write_all(answer.as_bytes()).unwrap();

@@ -66,3 +66,16 @@ fn the_usual_port_of_grpc_has_a_warning() {
     assert!(of("4318").is_empty());
     assert!(of("4317")[0].contains("usually 4318"), "{:?}", of("4317"));
 }
+
+#[test]
+fn plain_http_to_another_machine_has_a_warning() {
+    let is_warned = |url: &str| {
+        let all = warnings(&with(&format!("{{ otlp_endpoint: \"{url}\" }}")));
+        all.iter().any(|it| it.contains("`telemetry.otlp_endpoint`") && it.contains("in the clear"))
+    };
+    assert!(is_warned("http://collector.example.com:4318"));
+    for url in ["https://collector.example.com:4318", "http://127.0.0.1:4318", "http://[::1]:4318"]
+    {
+        assert!(!is_warned(url), "{url}");
+    }
+}

@@ -139,8 +139,32 @@ async fn a_failed_reload_is_reported_until_the_next_good_reload() {
     assert!(gate.reload().await);
     let seen = status(&gate).await;
     let at = &seen["last_reload"]["at"];
-    let expected = json!({ "at": at, "success": true, "problem_count": 0, "problems": [] });
+    let expected = json!({
+        "at": at, "success": true, "problem_count": 0, "problems": [], "need_restart": [],
+    });
     assert_eq!((&seen["last_reload"], &seen["trouble"]), (&expected, &json!([])));
+}
+
+#[tokio::test]
+async fn keys_that_wait_for_a_restart_are_reported_until_the_change_is_taken_back() {
+    let mut gate = TestGate::plain().await;
+    gate.edit("version: 1\n", "version: 1\ncache: { capacity: 77 }\n");
+    assert!(gate.reload().await);
+    // A reload that fails changes nothing of it.
+    for break_it in [false, true] {
+        if break_it {
+            gate.edit("capacity: 77", "nonsense: 77");
+            assert!(!gate.reload().await);
+        }
+        let seen = status(&gate).await;
+        let problems = seen["problems"].as_array().unwrap();
+        let problem = problems.iter().find(|it| it["id"] == "restart").expect("a problem");
+        assert!(problem["what"].as_str().unwrap().ends_with("a restart: cache.capacity"));
+        assert_eq!(problem["runbook"], "keys-wait-for-a-restart");
+    }
+    gate.edit("cache: { nonsense: 77 }\n", "");
+    assert!(gate.reload().await);
+    assert_eq!(status(&gate).await["trouble"], json!([]));
 }
 
 #[tokio::test]

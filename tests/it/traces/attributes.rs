@@ -268,3 +268,29 @@ async fn no_span_has_a_secret_or_a_query() {
         assert!(!told.contains("trace_state: \"a"), "{told}");
     }
 }
+
+/// The address of an upload that leads elsewhere is sealed for clients, so it may be a secret.
+#[tokio::test]
+async fn the_path_of_a_sealed_upload_is_in_no_span() {
+    let mut collector = Collector::start();
+    let mut registry = ScriptedUpstream::start();
+    let setup = Setup { upstream_address: Some(registry.address), ..Setup::default() };
+    let gate = traced(&collector, "1", setup).await;
+    let answer = "HTTP/1.1 202 Accepted\r\nLocation: /elsewhere/canary-path?state=x\r\n\
+                  Content-Length: 0\r\nConnection: close\r\n\r\n";
+    let mut target = "/v2/demo/a/blobs/uploads/".to_owned();
+    for (method, headers) in [("POST", ""), ("PATCH", "X-Request-Id: sealed\r\n")] {
+        let script = async {
+            let (mut connection, head) = registry.accept_request().await;
+            connection.write(answer).await;
+            head
+        };
+        let ask = gate.send(method, &target, Some(READ_WRITE), headers, "");
+        let (head, reply) = soon(async { tokio::join!(script, ask) }).await;
+        assert_eq!((reply.status, head.0.contains("canary-path")), (202, method == "PATCH"));
+        target = reply.header("location").unwrap().to_owned();
+    }
+    let spans = collector.trace("sealed").await;
+    assert!(names(&spans).contains(&"upstream"), "{:?}", names(&spans));
+    assert!(!format!("{spans:?}").contains("canary-path"));
+}
