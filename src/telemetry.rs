@@ -6,6 +6,7 @@
 
 mod exporter;
 mod otlp;
+mod question_trace;
 mod request_trace;
 mod span;
 pub mod trace_context;
@@ -17,7 +18,8 @@ use http::HeaderMap;
 use tokio::runtime::Handle;
 
 pub use exporter::CollectorSeen;
-pub use request_trace::{QuestionTrace, RequestTrace, SpanError, UpstreamRequest};
+pub use question_trace::QuestionTrace;
+pub use request_trace::{RequestTrace, SpanError, UpstreamRequest};
 pub use span::{Span, SpanKind, TraceClock, Value};
 
 use crate::http_client::HttpServer;

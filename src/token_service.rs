@@ -80,8 +80,15 @@ pub enum Refresh {
     No,
     /// A new one, for the caller with this name; empty if the provider gave none.
     New { subject: Box<str> },
-    /// The one that the client has presented. The token does not outlive it.
-    Same { token: SecretString, expires: u64 },
+    /// The one that the client has presented. The token does not outlive it, and a revocation that
+    /// ends it ends the token too.
+    Same {
+        token: SecretString,
+        /// The time when it was made (Unix time, microseconds).
+        issued: u64,
+        /// The end of its session (Unix time, seconds).
+        expires: u64,
+    },
 }
 
 /// The response to a client that asked for a token.
@@ -162,10 +169,12 @@ impl TokenService {
         let TokenContents { credential, vouched, token_scope, expiry, revocation, refresh } =
             vouched;
         let now = unix_now();
-        let issued = revocation.seals_at(unix_micros());
+        let mut issued = revocation.seals_at(unix_micros());
         let mut left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
+        let mut latest = u64::MAX;
         let refresh_token = match (refresh, &vouched) {
-            (Refresh::Same { token, expires }, _) => {
+            (Refresh::Same { token, issued: at, expires }, _) => {
+                (issued, latest) = (at, expires);
                 left = left.min(expires.saturating_sub(now));
                 Some(Zeroizing::new(token.expose_secret().to_owned()))
             }
@@ -175,7 +184,7 @@ impl TokenService {
             _ => None,
         };
         let expires_in = self.lifetime.as_secs().min(left);
-        let expires = now + expires_in + GRACE;
+        let expires = (now + expires_in + GRACE).min(latest);
         let in_session = vouched.as_ref().is_some_and(|vouched| vouched.in_session);
         let provider = vouched.map(|vouched| vouched.by);
         let mut token =
@@ -205,7 +214,9 @@ impl TokenService {
         now: u64,
         left: u64,
     ) -> Option<Zeroizing<String>> {
-        let expires = now + self.session?.as_secs().min(left);
+        // A login in the last moments of its credential would be over at once.
+        let session = self.session?.as_secs().min(left);
+        let expires = (session > 0).then_some(now + session)?;
         let (credential, vouched) = (credential.clone(), vouched.clone());
         let token = RefreshToken { issued, expires, credential, vouched, subject };
         token.seal(&self.keys, &self.service)
@@ -219,7 +230,12 @@ impl TokenService {
     /// text if the service issues none.
     pub fn refresh(&self, token: &SecretString) -> Result<RefreshToken, Denial> {
         match self.session {
-            Some(_) => self.open_refresh_token(token),
+            Some(session) => {
+                let token = self.open_refresh_token(token)?;
+                // The config may have shortened the sessions since then.
+                let is_over = token.issued / 1_000_000 + session.as_secs() <= unix_now();
+                if is_over { Err(Denial::InvalidToken) } else { Ok(token) }
+            }
             None if token.expose_secret().starts_with(refresh_token::PREFIX) => {
                 Err(Denial::InvalidToken)
             }
@@ -301,6 +317,28 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
+
+    /// A revocation that ends a refresh token also ends what was made from it, even if the gate heard
+    /// of it later.
+    #[test]
+    fn a_token_for_a_refresh_token_is_as_old_as_that_and_does_not_outlive_it() {
+        let keys = Arc::new(TokenKeys::random().unwrap());
+        let lifetime = Duration::from_secs(3600);
+        let service = TokenService::new(keys.clone(), lifetime, "registry.test".into());
+        let (issued, expires) = (unix_micros() - 1_000_000_000, unix_now() + 30);
+        let contents = TokenContents {
+            credential: Credential::Bearer(SecretString::from("secret")),
+            vouched: Some(Vouched { by: "gitlab".into(), alone: false, in_session: false }),
+            token_scope: TokenScope::default(),
+            expiry: None,
+            revocation: Revocation::default(),
+            refresh: Refresh::Same { token: SecretString::from("mgr1.x"), issued, expires },
+        };
+        let answer = service.issue(contents, true).unwrap();
+        assert_eq!(answer.refresh_token.as_deref().map(String::as_str), Some("mgr1.x"));
+        let token = keys.open(&answer.token, "registry.test", unix_now()).unwrap();
+        assert_eq!((token.issued, token.expires), (issued, expires));
+    }
 
     /// A holder of a key could make such a token. Without this check the inner token would be sent
     /// to the providers.

@@ -14,6 +14,7 @@ use crate::denial::{Denial, TokenRequestError};
 use crate::framing;
 use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::{Credential, CredentialKind};
+use crate::identity::model::keyed_hash::Fingerprint;
 use crate::identity::{Question, Verified, Vouched};
 use crate::limits::OnLimit;
 use crate::policy::Policy;
@@ -92,9 +93,11 @@ impl Gate {
         let vouched = verified.vouched();
         let expiry = verified.session_ends();
         let refresh = match refreshed {
-            Some(RefreshedSession { text, expires, .. }) => Refresh::Same { token: text, expires },
+            Some(RefreshedSession { text, issued, expires, .. }) => {
+                Refresh::Same { token: text, issued, expires }
+            }
             None if asked.offline && matches!(question.credential, Credential::Basic { .. }) => {
-                Refresh::New { subject: given_name(&question, &verified).into() }
+                Refresh::New { subject: given_name(&verified).into() }
             }
             None => Refresh::No,
         };
@@ -132,7 +135,7 @@ impl Gate {
         let opened = self.tokens.refresh(&text)?;
         let RefreshToken { issued, expires, credential, vouched, subject } = opened;
         // The client did not try a password, so this does not count as a wrong login.
-        if !self.identity.has_provider(&vouched.by) {
+        if !self.identity.may_ask(&vouched.by, &credential) {
             return Err(Denial::InvalidToken);
         }
         Ok((credential, RefreshedSession { text, issued, expires, vouched, subject }))
@@ -152,7 +155,7 @@ impl Gate {
         }
         let verified = self.authenticate(question, record).await?;
         let provider = &verified.principal.source.provider;
-        let (then, now) = (&*session.subject, given_name(question, &verified));
+        let (then, now) = (&*session.subject, given_name(&verified));
         let is_other = !then.is_empty() && !now.is_empty() && then != now;
         let is_same = **provider == *session.vouched.by && !is_other;
         if !is_same || is_revoked() {
@@ -194,10 +197,11 @@ struct RefreshedSession {
 }
 
 /// Returns the name that the provider gave the caller; empty if it gave none, as GitLab does where
-/// it grants nothing. The fingerprint of the credential then stands in for it.
-fn given_name<'a>(question: &Question, verified: &'a Verified) -> &'a str {
+/// it grants nothing. The fingerprint of the credential then stands in for it, perhaps as another
+/// replica computed it.
+fn given_name(verified: &Verified) -> &str {
     let subject = &*verified.principal.subject;
-    if subject == question.known_as.fingerprint.to_string() { "" } else { subject }
+    if Fingerprint::parse(subject).is_some() { "" } else { subject }
 }
 
 /// Returns the only credential or refresh token of a token request.

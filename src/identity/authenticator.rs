@@ -181,8 +181,8 @@ impl Authenticator {
     ) -> Question {
         let SharedState { key, revocations, .. } = &*self.shared;
         let by_itself = key.credential(&credential);
-        let in_session = vouched.as_ref().is_some_and(|vouched| vouched.in_session);
-        let id = if in_session { by_itself.in_session() } else { by_itself };
+        let in_session = vouched.as_ref().filter(|vouched| vouched.in_session);
+        let id = in_session.map_or(by_itself, |vouched| by_itself.in_session(&vouched.by));
         let CredentialFacts { secret, known_as, revocation } =
             settled::facts(id, revocations.revision()).unwrap_or_else(|| {
                 let secret = key.secret(&credential);
@@ -255,6 +255,7 @@ impl Authenticator {
         let known = self.shared.cache.known(question.secret);
         let last = known.as_ref().and_then(|known| known.last_provider());
         let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
+        let last = last.filter(|it| !question.excludes(&it.name));
         if let (Some(known), Some(provider)) = (&known, last)
             && !self.earlier_provider_knows_user(provider, &question.credential)
             && let Some(answer) = known.fresh(
@@ -315,9 +316,11 @@ impl Authenticator {
         }
     }
 
-    /// Returns whether the config has a provider with this name.
-    pub fn has_provider(&self, name: &str) -> bool {
-        self.provider(name).is_some()
+    /// Returns whether this provider may be asked alone about a credential: the config has it, and
+    /// no provider before it knows the user as its own.
+    pub fn may_ask(&self, provider: &str, credential: &Credential) -> bool {
+        let provider = self.provider(provider);
+        provider.is_some_and(|it| !self.earlier_provider_knows_user(it, credential))
     }
 
     fn provider(&self, name: &str) -> Option<&Arc<ManagedProvider>> {

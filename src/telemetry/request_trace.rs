@@ -1,13 +1,13 @@
 //! The trace of one request.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, StatusCode};
 
 use super::Tracer;
+use super::question_trace::QuestionTrace;
 use super::span::{Span, SpanKind, TraceClock, Value};
 use super::trace_context::{SpanId, TraceId, TraceParent};
 
@@ -106,7 +106,7 @@ impl RequestTrace {
     /// Returns the trace of questions to providers, if the request is sampled.
     pub fn of_questions(&self, clock: TraceClock) -> Option<Arc<QuestionTrace>> {
         let tracer = self.sampled.as_ref()?.tracer.clone();
-        Some(Arc::new(QuestionTrace { tracer, trace: self.trace, parent: self.span, clock }))
+        Some(Arc::new(QuestionTrace::new(tracer, self.trace, self.span, clock)))
     }
 
     /// Begins the span of a stage, and ends that of the stage before.
@@ -240,45 +240,5 @@ impl From<SpanError> for Value {
             SpanError::Reason(reason) => reason.into(),
             SpanError::Status(status) => status.as_str().to_owned().into(),
         }
-    }
-}
-
-/// The trace of a question to a provider. The question may outlive its request, so it hands over
-/// its own span.
-pub struct QuestionTrace {
-    tracer: Arc<Tracer>,
-    trace: TraceId,
-    parent: SpanId,
-    clock: TraceClock,
-}
-
-impl QuestionTrace {
-    /// Hands over the span of a question that began at `begun` and has just been answered.
-    pub fn answered(
-        &self,
-        begun: Instant,
-        kind: SpanKind,
-        mut attributes: Vec<(&'static str, Value)>,
-        error: Option<SpanError>,
-    ) {
-        attributes.extend(error.map(|error| ("error.type", error.into())));
-        self.tracer.take(vec![Span {
-            trace: self.trace,
-            id: SpanId::random(),
-            parent: Some(self.parent),
-            has_remote_parent: false,
-            name: "provider",
-            kind,
-            begun: self.clock.at(begun),
-            ended: self.clock.at(Instant::now()),
-            attributes,
-            is_error: error.is_some(),
-        }]);
-    }
-}
-
-impl fmt::Debug for QuestionTrace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuestionTrace").finish_non_exhaustive()
     }
 }

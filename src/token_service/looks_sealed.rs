@@ -27,8 +27,12 @@ pub fn may_contain_sealed(credential: &Credential) -> bool {
     }
 }
 
-/// The length, in bytes, of the shortest text behind such a prefix that this gate can have sealed.
+/// The length, in bytes, of the shortest text behind the prefix and the key id that this gate can
+/// have sealed.
 const MIN_SEALED: usize = 40;
+
+/// The length of a key id, in characters.
+const KEY_ID: usize = 8;
 
 fn looks_sealed(text: &str) -> bool {
     begins_sealed(text) || holds_sealed(text)
@@ -45,11 +49,19 @@ fn begins_sealed(text: &str) -> bool {
     SEALED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
-/// Returns whether a text contains a complete sealed text at any position.
+/// Returns whether a text contains a complete sealed text at any position, with its key id or
+/// without.
 fn holds_sealed(text: &str) -> bool {
     let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let are_base64url = |text: &str, count: usize| {
+        text.len() >= count && text.bytes().take(count).all(is_base64url)
+    };
     let is_whole = |behind: &str| {
-        behind.len() >= MIN_SEALED && behind.bytes().take(MIN_SEALED).all(is_base64url)
+        let body = behind
+            .split_at_checked(KEY_ID)
+            .filter(|(id, _)| are_base64url(id, KEY_ID))
+            .and_then(|(_, rest)| rest.strip_prefix('.'));
+        are_base64url(body.unwrap_or(behind), MIN_SEALED)
     };
     // Most secrets are shorter, and are not searched.
     text.len() > MIN_SEALED
@@ -59,8 +71,10 @@ fn holds_sealed(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;
+    use zeroize::Zeroizing;
 
     use super::*;
+    use crate::sealing::TokenKeys;
 
     /// A text that was sealed here is never sent to a provider, independent of its kind and of the
     /// characters before it.
@@ -92,6 +106,15 @@ mod tests {
             }
         }
         // A complete sealed text is found at any position.
+        let keys = TokenKeys::random().unwrap();
+        for kind in [SealedKind::GateToken, SealedKind::RefreshToken, SealedKind::Upload] {
+            let sealed = keys.seal_bytes(kind, "registry.test", Zeroizing::new(vec![b'x'; 64]));
+            let sealed = sealed.unwrap().to_string();
+            for before in ["", "x", "%20", "token=", "{\"identitytoken\":\"", "<token>", "Basic "] {
+                let credential = Credential::Bearer(format!("{before}{sealed}\"}}").into());
+                assert!(may_contain_sealed(&credential), "{before}{sealed}");
+            }
+        }
         let body = "A-_z".repeat(20);
         for text in ["%20mg1.", "token=mg1.", "Basic mgr1.", "\u{feff}mu1.", "x-mg1.", "mg1.x mg1."]
         {

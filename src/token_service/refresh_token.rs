@@ -37,7 +37,7 @@ pub struct RefreshToken {
 /// The sealed text, as JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sealed<'a> {
+struct SealedRefreshToken<'a> {
     #[serde(rename = "iat")]
     issued: u64,
     #[serde(rename = "exp")]
@@ -61,7 +61,7 @@ impl RefreshToken {
     /// `None` if the token would be too long, or if the system provides no randomness.
     pub fn seal(&self, keys: &TokenKeys, service: &str) -> Option<Zeroizing<String>> {
         let (user, secret) = sealed_text::parts(&self.credential)?;
-        let sealed = Sealed {
+        let sealed = SealedRefreshToken {
             issued: self.issued,
             expires: self.expires,
             provider: (&*self.vouched.by).into(),
@@ -95,7 +95,7 @@ impl RefreshToken {
             return None;
         }
         let plain = keys.open_bytes(SealedKind::RefreshToken, service, token)?;
-        let sealed: Sealed<'_> = serde_json::from_slice(&plain).ok()?;
+        let sealed: SealedRefreshToken<'_> = serde_json::from_slice(&plain).ok()?;
         let credential = sealed_text::credential(sealed.user, sealed.secret)?;
         let by = sealed.provider.into_owned().into();
         // The maker of a token without a credential has a key.

@@ -66,7 +66,12 @@ impl Upstream {
         let credential = async |wanted, scope: &_| {
             let origins = &self.settings.origins;
             let credential = tokens.credential(wanted, scope, origins, asker, request_id).await;
-            credential.map_err(Denial::Upstream)
+            credential.map_err(|fault| {
+                if let Some(why) = tokens.last_error() {
+                    self.settings.health.because(fault, why);
+                }
+                Denial::Upstream(fault)
+            })
         };
         let presented = match credential(wanted, &scope).await {
             // The token server may not know this action: the registry tells which one it wants.

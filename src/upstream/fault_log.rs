@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::{Instant, SystemTime};
 
-use http::StatusCode;
+use http::{StatusCode, Uri};
 
 use super::Upstream;
 use super::health::Work;
@@ -20,6 +20,10 @@ impl Upstream {
         address: &str,
     ) -> UpstreamFault {
         let fault = UpstreamFault::LeadsElsewhere;
+        // The host alone: the path may be a secret of the registry.
+        if let Some(to) = address.parse::<Uri>().ok().as_ref().and_then(Uri::host) {
+            self.settings.health.because(fault, format!("the registry leads to {to}"));
+        }
         if let Some(left_out) = self.may_log(&(fault, address)) {
             tracing::error!(
                 request_id,

@@ -63,16 +63,22 @@ impl Upstream {
         let (parts, body) = redirected.into_parts();
         let redirect = parts.headers;
         read_out(body, exchange).await;
-        let failed = |what: fmt::Arguments<'_>| {
+        let logged = |what: fmt::Arguments<'_>| {
             self.log_fault(outbound.request_id, UpstreamFault::RedirectFailed, what);
             Denial::Upstream(UpstreamFault::RedirectFailed)
+        };
+        // The status shows no path, which may be a secret of the storage.
+        let failed = |to: &WebAddress, what: fmt::Arguments<'_>| {
+            let why = what.to_string().replace(&printable(&to.shown()).to_string(), &to.origin());
+            self.settings.health.because(UpstreamFault::RedirectFailed, why);
+            logged(what)
         };
         let (wanted, origins) = (outbound.wanted, &self.settings.origins);
         let registry = origins
             .address()
             .map(|registry| WebAddress { target: wanted.render_behind(&origins.base), ..registry });
         let mut here = registry
-            .ok_or_else(|| failed(format_args!("the registry's own address cannot be read")))?;
+            .ok_or_else(|| logged(format_args!("the registry's own address cannot be read")))?;
         // A reference without a host stays with the registry, which needs no entry in a list.
         let mut with_registry = true;
         let mut location = one_location(&redirect);
@@ -84,7 +90,7 @@ impl Upstream {
                 let shown: String = path.chars().take(MOST_SHOWN).collect();
                 let shown =
                     if shown.contains('@') { "an address with user information" } else { &shown };
-                failed(format_args!(
+                logged(format_args!(
                     "the registry redirects to an address that the gate cannot follow: {}",
                     printable(shown)
                 ))
@@ -101,11 +107,14 @@ impl Upstream {
                 others.server(&here, &self.redirect_servers)
             };
             let server = server.map_err(|why| {
-                failed(format_args!(
-                    "the registry redirects to {}, which the gate does not follow: {why}; see \
+                failed(
+                    &here,
+                    format_args!(
+                        "the registry redirects to {}, which the gate does not follow: {why}; see \
                      upstream.redirect_hosts",
-                    printable(&here.shown())
-                ))
+                        printable(&here.shown())
+                    ),
+                )
             })?;
             let hop = OutboundRequest {
                 to: Some(&server),
@@ -118,7 +127,7 @@ impl Upstream {
             let answer = self.exchange(&hop, body, client, std::time::Instant::now()).await;
             let (response, exchange) = answer.map_err(|denial| match denial {
                 Denial::ClientAborted => denial,
-                _ => failed(format_args!(
+                _ => failed(&here, format_args!(
                     "{}, to which the registry redirects, was not reached or gave no answer; the \
                      line before has the reason",
                     printable(&here.shown())
@@ -126,18 +135,24 @@ impl Upstream {
             })?;
             if !is_redirect(response.status()) {
                 return self.storage_answer(wanted, &redirect, response, exchange).map_err(|why| {
-                    failed(format_args!(
-                        "{}, to which the registry redirects, {why}",
-                        printable(&here.shown())
-                    ))
+                    failed(
+                        &here,
+                        format_args!(
+                            "{}, to which the registry redirects, {why}",
+                            printable(&here.shown())
+                        ),
+                    )
                 });
             }
             location = one_location(response.headers());
             read_out(response.into_body(), exchange).await;
         }
-        Err(failed(format_args!(
-            "the registry's redirect leads to further ones, more than {MAX_HOPS} in a row"
-        )))
+        Err(failed(
+            &here,
+            format_args!(
+                "the registry's redirect leads to further ones, more than {MAX_HOPS} in a row"
+            ),
+        ))
     }
 
     /// Returns the registry as a server that is shown no credential.

@@ -8,7 +8,7 @@ mod scope;
 mod turns;
 
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
@@ -67,6 +67,8 @@ pub struct RegistryTokens {
     learned: Learned,
     turns: Turns,
     log_throttle: LogThrottle,
+    /// The last error.
+    said: Mutex<Option<String>>,
 }
 
 /// The question that a token answers. The account is that of the settings.
@@ -153,7 +155,17 @@ impl RegistryTokens {
             learned: Learned::default(),
             turns: Turns::default(),
             log_throttle: LogThrottle::default(),
+            said: Mutex::default(),
         }
+    }
+
+    /// Returns the last error, for the status: of the token server, or of the gate's own settings.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn say(&self, error: String) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     /// Returns the scopes of a request.
@@ -286,6 +298,7 @@ impl RegistryTokens {
             if let Some(left_out) = self.log_throttle.line(&why, Instant::now()) {
                 tracing::error!(request_id, left_out = left_out.same, "the registry {why}");
             }
+            self.say(format!("the registry {why}"));
             UpstreamFault::RefusedTheGate
         })
     }
@@ -361,14 +374,15 @@ impl RegistryTokens {
     /// Logs a fault of the token server, unless the same one was logged recently.
     fn log(&self, request_id: &str, realm: &str, what: std::fmt::Arguments<'_>) {
         let subject = (realm, what.to_string());
+        let shown = realm::shown(realm);
         if let Some(left_out) = self.log_throttle.line(&subject, Instant::now()) {
-            let realm = realm::shown(realm);
             tracing::error!(
                 request_id,
                 left_out = left_out.same,
-                "the token server {realm} of the registry {what}"
+                "the token server {shown} of the registry {what}"
             );
         }
+        self.say(format!("the token server {shown} {what}"));
     }
 }
 

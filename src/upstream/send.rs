@@ -1,6 +1,7 @@
 //! Sending one request on a pooled or a new connection, and waiting for the head of its response.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -158,9 +159,7 @@ impl Upstream {
             } else {
                 UpstreamFault::Unreachable
             };
-            if to.is_none() {
-                self.settings.health.because(fault, error.to_string());
-            }
+            self.note_error(outbound, fault, &error);
             self.log_fault(
                 request_id,
                 fault,
@@ -207,6 +206,15 @@ impl Upstream {
         UpstreamRequest { method, url, host: host.to_owned(), port }
     }
 
+    /// Notes the error behind a fault for the status.
+    fn note_error(&self, outbound: &OutboundRequest<'_>, fault: UpstreamFault, error: &dyn Error) {
+        let why = match outbound.to {
+            None => error.to_string(),
+            Some(_) => format!("{} {error}", outbound.server()),
+        };
+        self.settings.health.because(fault, why);
+    }
+
     /// Returns the denial for a failure. A fault of the registry is logged. A fault of the client
     /// is not attributed to the registry.
     fn denial(
@@ -237,9 +245,7 @@ impl Upstream {
             ExchangeFailure::NoAnswer(error) => {
                 let invalid = error.is_parse() || is_invalid_data(&error);
                 let fault = if invalid { UpstreamFault::Invalid } else { UpstreamFault::NoAnswer };
-                if outbound.to.is_none() {
-                    self.settings.health.because(fault, error.to_string());
-                }
+                self.note_error(outbound, fault, &error);
                 log(fault, format_args!("{server} gave no answer: {error}"))
             }
         }

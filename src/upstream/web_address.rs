@@ -87,7 +87,8 @@ impl WebAddress {
         format!("{}{path}", self.origin()).chars().take(MOST).collect()
     }
 
-    fn origin(&self) -> String {
+    /// Returns the scheme, host and port.
+    pub(super) fn origin(&self) -> String {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.authority())
     }
 }

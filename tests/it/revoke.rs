@@ -40,12 +40,17 @@ async fn post(gate: &TestGate, headers: &str, form: &str) -> Reply {
     Reply::parse(&read_to_close(&mut stream).await)
 }
 
-/// Revokes what the form names, as an operator.
-pub async fn revoke(gate: &TestGate, form: &str) {
+/// Sends this form, as an operator.
+pub async fn try_to_revoke(gate: &TestGate, form: &str) -> Reply {
     let headers = format!(
         "Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     );
-    let reply = post(gate, &headers, form).await;
+    post(gate, &headers, form).await
+}
+
+/// Revokes what the form names, as an operator.
+pub async fn revoke(gate: &TestGate, form: &str) {
+    let reply = try_to_revoke(gate, form).await;
     assert_eq!((reply.status, &*reply.body), (200, "{\"revoked\":true}"), "{reply:?}");
 }
 

@@ -42,7 +42,7 @@ impl Authenticator {
             .iter()
             .filter(may_be_asked)
             .filter(|provider| provider.accepts(credential))
-            .filter(|it| question.vouched.as_ref().is_none_or(|by| !by.excludes(&it.name)))
+            .filter(|it| !question.excludes(&it.name))
             .collect())
     }
 

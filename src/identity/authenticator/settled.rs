@@ -98,6 +98,9 @@ impl Authenticator {
     }
 
     fn settled_at(&self, question: &Question, now: Instant) -> Option<Arc<Verified>> {
+        if question.vouched.as_ref().is_some_and(|vouched| vouched.alone) {
+            return None;
+        }
         let revision = self.shared.revocations.revision();
         find(question.id, |settled| {
             let is_valid = settled.chain == self.number

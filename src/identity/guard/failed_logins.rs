@@ -132,7 +132,8 @@ impl FailedLogins {
         let network = client_network(question.client);
         let revocation = &question.revocation;
         // After a revocation, the credential has another key, so it is not known any more.
-        let pair = self.good.key(&(network, question.id, revocation.number));
+        let credential = question.credential_by_itself();
+        let pair = self.good.key(&(network, credential, revocation.number));
         let until = self.good.with(pair, now, |until| *until);
         let verified = until.saturating_sub(nanos(KNOWN_FOR));
         let floor = revocation.floor.map(|floor| self.clock.at(floor.at));
@@ -145,7 +146,7 @@ impl FailedLogins {
         }
         let renewed_at = verified.saturating_add(nanos(WRITTEN_AGAIN_AFTER));
         let aging = known && now > renewed_at;
-        let who = LoginSource { quota, network, credential: question.id, pair, known };
+        let who = LoginSource { quota, network, credential, pair, known };
         Ok(LoginAttempt { logins: self, who, aging, renewed_at, search: None, place: None })
     }
 

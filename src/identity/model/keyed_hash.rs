@@ -285,11 +285,13 @@ impl CredentialId {
         self.0
     }
 
-    /// Returns the id of the same credential in its session, in which other answers hold than when
-    /// it is presented by itself.
+    /// Returns the id of the same credential in its session at this provider, in which other
+    /// answers hold than when it is presented by itself. Of that id, the result is the first one.
     #[must_use]
-    pub fn in_session(self) -> Self {
-        Self(self.0.map(|byte| !byte))
+    pub fn in_session(mut self, provider: &str) -> Self {
+        let of_provider = blake3::hash(provider.as_bytes());
+        self.0.iter_mut().zip(of_provider.as_bytes()).for_each(|(byte, other)| *byte ^= other);
+        self
     }
 
     /// Returns the identifier that logs show for a credential that is not a JWT.

@@ -17,7 +17,7 @@ use crate::telemetry::QuestionTrace;
 pub struct Question {
     /// The credential of the caller.
     pub credential: Credential,
-    /// The keyed hash of the credential.
+    /// The keyed hash of the credential, which is another one in a session.
     pub id: CredentialId,
     /// The keyed hash of the secret alone.
     pub secret: SecretId,
@@ -103,6 +103,31 @@ impl Question {
             Access::Catalog => QuestionKind::Catalog,
             access if is_pull(access) => QuestionKind::Pull,
             _ => QuestionKind::Change,
+        }
+    }
+
+    /// Returns whether this provider must not be asked.
+    pub fn excludes(&self, provider: &str) -> bool {
+        self.vouched.as_ref().is_some_and(|vouched| vouched.excludes(provider))
+    }
+
+    /// Returns the keyed hash of the credential as it is presented by itself.
+    pub fn credential_by_itself(&self) -> CredentialId {
+        let in_session = self.vouched.as_ref().filter(|vouched| vouched.in_session);
+        in_session.map_or(self.id, |vouched| self.id.in_session(&vouched.by))
+    }
+
+    /// Notes in the trace of the request that the question takes this request to a server.
+    pub fn sends<B>(&self, request: &http::Request<B>) {
+        if let Some(trace) = &self.trace {
+            trace.sends(request.method(), request.uri());
+        }
+    }
+
+    /// Notes the status of its response.
+    pub fn receives(&self, status: http::StatusCode) {
+        if let Some(trace) = &self.trace {
+            trace.receives(status);
         }
     }
 

@@ -113,10 +113,12 @@ impl Introspection {
         let Some(request) = self.request(&question.request_id, token) else {
             return self.unavailable(question, "the gate cannot build the request");
         };
+        question.sends(&request);
         let reply = match self.client.ask(request).await {
             Ok(reply) => reply,
             Err(error) => return self.unavailable(question, &error.to_string()),
         };
+        question.receives(reply.status);
         if reply.status != StatusCode::OK {
             return self.no_verdict(question, &reply);
         }

@@ -172,11 +172,13 @@ impl TokenServer {
             // A question without a credential cannot count as a wrong one.
             None => None,
         };
+        question.sends(&request);
         let reply = self
             .client
             .ask(request)
             .await
             .map_err(|error| self.unavailable(question, &error.to_string()))?;
+        question.receives(reply.status);
         if let Some(place) = place.filter(|_| reply.status == StatusCode::UNAUTHORIZED) {
             place.fail(Instant::now());
         }

@@ -129,6 +129,11 @@ async fn a_token_server_that_gives_no_token_is_502_and_one_that_is_down_503() {
     let registry = registry(format!("http://{closed}/token"), "");
     let gate = gate(&registry, &token_authorization(&[])).await;
     assert_eq!(asked(&gate).await.0, 503);
+    // An operator sees the error itself.
+    let status = gate.admin("/status.json").await.body;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let error = status["problems"][0]["error"].as_str().unwrap();
+    assert!(error.contains(&closed.to_string()) && error.contains("refused"), "{error}");
 }
 
 /// Docker Hub answers so for what does not exist.

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::{ask, gate, json, post, token, with};
 use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate};
-use crate::revoke::{TOKEN, revoke};
+use crate::revoke::{TOKEN, revoke, try_to_revoke};
 use crate::scripted_upstream::soon;
 
 const PULL: &str = "/v2/demo/a/tags/list";
@@ -140,7 +140,8 @@ async fn a_refresh_token_is_good_at_the_token_service_alone_and_shown_to_no_prov
     let stored = log_in(&gate, READ_WRITE).await;
     let asked = gate.gitlab.ledger().count();
     let quoted = format!("\"{stored}\"");
-    for text in [&*stored, &quoted] {
+    let in_json = format!("{{\"identitytoken\":\"{stored}\"}}");
+    for text in [&*stored, &quoted, &in_json, &format!("%20{stored}"), &format!("x{stored}")] {
         for credential in [(READ_WRITE.0, text), ("<token>", text), (text, "secret")] {
             assert_eq!(gate.get(PULL, Some(credential)).await.status, 401);
             assert_eq!(ask(&gate, Some(credential), "").await.status, 401);
@@ -240,6 +241,19 @@ async fn a_revocation_ends_every_session_that_was_sealed_before_it() {
     }
 }
 
+/// The answer would be a success although nothing was revoked.
+#[tokio::test]
+async fn a_refresh_token_that_is_pasted_with_other_text_is_not_revoked() {
+    let gate = gate(sessions()).await;
+    let stored = log_in(&gate, READ_WRITE).await;
+    for text in [format!("token={stored}"), format!("identitytoken: {stored}")] {
+        let form: String =
+            form_urlencoded::Serializer::new(String::new()).append_pair("token", &text).finish();
+        assert_eq!(try_to_revoke(&gate, &form).await.status, 400, "{text}");
+    }
+    assert_eq!(refresh(&gate, &stored).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_removed_key_or_provider_or_the_end_of_sessions_ends_them_by_reload() {
     let other_key = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n";
@@ -255,6 +269,32 @@ async fn a_removed_key_or_provider_or_the_end_of_sessions_ends_them_by_reload() 
         assert!(gate.reload().await, "{change}");
         assert_eq!(refresh(&gate, &stored).await.status, 401, "{change}");
     }
+}
+
+#[tokio::test]
+async fn shorter_sessions_end_earlier_ones_by_reload() {
+    let mut gate = gate(sessions()).await;
+    let older = sealed(|token| token.issued = unix_micros() - 600_000_000);
+    assert_eq!(refresh(&gate, &older).await.status, 200);
+    gate.edit("session: 1h", "session: 599s");
+    assert!(gate.reload().await);
+    assert_eq!(refresh(&gate, &older).await.status, 401);
+    assert_eq!(refresh(&gate, &sealed(|_| ())).await.status, 200);
+}
+
+/// The provider of the session would not be asked about this user any more.
+#[tokio::test]
+async fn a_user_who_belongs_to_an_earlier_provider_now_has_no_session() {
+    let setup = Setup { htpasswd_users: vec![(READ_WRITE.0, "other")], ..sessions() };
+    let mut gate = gate(setup).await;
+    let stored = log_in(&gate, READ_WRITE).await;
+    assert_eq!(refresh(&gate, &stored).await.status, 200);
+    let htpasswd = "{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
+    gate.edit("identity:\n", &format!("identity:\n  - {htpasswd}\n"));
+    assert!(gate.reload().await);
+    let asked = gate.gitlab.ledger().count();
+    assert_eq!(refresh(&gate, &stored).await.status, 401);
+    assert_eq!(gate.gitlab.ledger().count(), asked);
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ const KEYS: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
 
 /// A gate with this session for the tokens of an issuer.
 async fn gate_with(issuer: &OidcIssuer, session: &str) -> TestGate {
+    gate(setup(issuer, session)).await
+}
+
+fn setup(issuer: &OidcIssuer, session: &str) -> Setup {
     let identity = format!(
         "- {{ name: workloads, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: {AUDIENCE}, \
          required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry, write_registry], \
@@ -28,15 +32,14 @@ async fn gate_with(issuer: &OidcIssuer, session: &str) -> TestGate {
         issuer.url(),
         issuer.jwks_url()
     );
-    let setup = Setup {
+    Setup {
         identity: Some(identity.leak()),
         tokens: vec!["key_file: keys", "session: 1h"],
         files: vec![("keys", KEYS), ("admin.token", TOKEN)],
         admin: vec!["token_file: admin.token"],
         limits: vec!["failed_logins: null"],
         ..Setup::default()
-    };
-    gate(setup).await
+    }
 }
 
 fn issuer() -> OidcIssuer {
@@ -209,6 +212,38 @@ async fn a_revocation_ends_the_session() {
         assert_eq!(refresh(&gate, &stored).await.status, 401, "{by}");
         assert_eq!(pull(&gate, &gate_token(&ended, true)).await, 401, "sealed later: {by}");
     }
+}
+
+/// A new login under the new name gives the earlier session no life.
+#[tokio::test]
+async fn a_session_of_a_renamed_provider_stays_ended() {
+    let issuer = issuer();
+    let mut gate = gate_with(&issuer, "10m").await;
+    let good = token(&issuer, json!({ "iat": unix_now(), "exp": unix_now() + 300 }));
+    let earlier = gate_token(&good, true);
+    assert_eq!(pull(&gate, &earlier).await, 404);
+    gate.edit("name: workloads", "name: renamed");
+    assert!(gate.reload().await);
+    assert_eq!(pull(&gate, &earlier).await, 401);
+    let answer = json(&ask(&gate, Some(("oidc", &good)), "scope=repository:demo/a:pull").await);
+    for _ in 0..3 {
+        assert_eq!(pull(&gate, answer["token"].as_str().unwrap()).await, 404);
+        assert_eq!(pull(&gate, &earlier).await, 401);
+    }
+}
+
+/// A workload that is known to be good from its address is so in its session too.
+#[tokio::test]
+async fn wrong_logins_of_others_at_the_address_do_not_end_a_session() {
+    let issuer = issuer();
+    let setup =
+        Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 1 }"], ..setup(&issuer, "10m") };
+    let gate = gate(setup).await;
+    let good = token(&issuer, json!({ "iat": unix_now(), "exp": unix_now() + 300 }));
+    let answer = json(&ask(&gate, Some(("oidc", &good)), "scope=repository:demo/a:pull").await);
+    assert_eq!(gate.get(PULL, Some(("alice", "glpat-wrong"))).await.status, 401);
+    assert_eq!(gate.get(PULL, Some(("alice", "glpat-other"))).await.status, 429);
+    assert_eq!(pull(&gate, answer["token"].as_str().unwrap()).await, 404);
 }
 
 /// The key is not asked for: the signature was checked when the token was sealed.

@@ -57,9 +57,19 @@ async fn a_pull_has_a_span_with_a_child_for_each_stage() {
         ]
     );
     assert_eq!(shown(authenticate), ["moorgate.cache=miss"]);
+    let gitlab = gate.gitlab.address();
     assert_eq!(
         shown(provider),
-        ["moorgate.provider=gitlab", "moorgate.provider.type=gitlab", "moorgate.verdict=verified"]
+        [
+            "moorgate.provider=gitlab".to_owned(),
+            "moorgate.provider.type=gitlab".to_owned(),
+            "moorgate.verdict=verified".to_owned(),
+            "http.request.method=GET".to_owned(),
+            format!("url.full=http://{gitlab}/jwt/auth"),
+            "server.address=127.0.0.1".to_owned(),
+            format!("server.port={}", gitlab.port()),
+            "http.response.status_code=200".to_owned(),
+        ]
     );
     assert_eq!(shown(authorize), [""; 0]);
     let registry = gate.registry();

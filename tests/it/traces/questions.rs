@@ -49,6 +49,20 @@ async fn a_provider_that_is_down_is_an_error() {
     }
 }
 
+#[tokio::test]
+async fn the_span_of_a_provider_says_what_its_server_answered() {
+    let mut collector = Collector::start();
+    let gate = traced(&collector, "1", Setup::default()).await;
+    gate.gitlab.always(Some(crate::identity::answer(500, "")));
+    let headers = "X-Request-Id: broken\r\n";
+    assert_eq!(gate.send("GET", TAGS, Some(READ_ONLY), headers, "").await.status, 503);
+    let spans = collector.trace("broken").await;
+    let provider = spans.iter().find(|span| span.name == "provider").unwrap();
+    assert_eq!(text(provider, "error.type"), Some("500"));
+    let url = format!("http://{}/jwt/auth", gate.gitlab.address());
+    assert_eq!(text(provider, "url.full"), Some(&*url), "without the query");
+}
+
 /// Each provider that is asked has a span, and so has each repository of a token request.
 #[tokio::test]
 async fn each_question_has_a_span() {

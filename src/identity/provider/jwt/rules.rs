@@ -88,7 +88,9 @@ impl TokenRules {
         }
         let expires = claims::seconds(claims, "exp")?.ok_or_else(|| missing("exp"))?;
         let issued = claims::seconds(claims, "iat")?;
-        let session_ends = self.session_ends(issued, expires, now);
+        // Only a token that has not ended by itself begins a session.
+        let session_ends =
+            self.session_ends(issued, expires, now).filter(|_| in_session || expires > now);
         let is_over = match session_ends.filter(|_| in_session) {
             Some(end) => end <= now,
             None => expires.saturating_add(LEEWAY) <= now,
@@ -218,6 +220,10 @@ mod tests {
         assert_eq!(ends(600, json!({ "iat": null })), None);
         assert_eq!(ends(600, json!({ "iat": NOW + 61 })), None, "issued in time to come");
         assert_eq!(ends(600, json!({ "iat": 1e300 })), None);
+        let over = json!({ "iat": NOW - 90, "exp": NOW });
+        assert_eq!(ends(600, over.clone()), None, "it has ended, and is good for its leeway alone");
+        let sealed = said_in(600, over, true, NOW).unwrap();
+        assert_eq!(sealed.session_ends, Some(NOW + 510));
     }
 
     #[test]
