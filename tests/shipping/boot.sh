@@ -36,7 +36,7 @@ UNIT
         --bind-ro="$folder/check.service:/etc/systemd/system/check.service" "$@" \
         systemd.unit=check.service > "$folder/console" 2>&1 < /dev/null || true
     cat "$folder/said" 2> "$folder/nothing" || tail -50 "$folder/console"
-    grep -qx 'all as wanted' "$folder/said"
+    grep -qx 'all as wanted' "$folder/said" 2> "$folder/nothing"
 }
 
 make_debian() {
