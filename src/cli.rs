@@ -2,6 +2,7 @@
 
 pub mod check_config;
 mod core_dumps;
+mod credential_provider;
 mod demo;
 mod explain;
 mod hash_password;
@@ -87,6 +88,25 @@ enum Command {
     /// Exit codes: 0 allowed, 1 refused, 2 not evaluated, 69 a provider gave no usable answer, 78 a
     /// bad config.
     Explain(explain::Explain),
+    /// Give kubelet the token of a pod's service account as the password for the gate
+    ///
+    /// Pods then pull without a pull secret: the gate checks the token with a provider of type jwt.
+    /// It is a credential provider plugin (credentialprovider.kubelet.k8s.io/v1), which kubelet
+    /// runs itself: put this program, with the name moorgate, into the folder of kubelet's
+    /// --image-credential-provider-bin-dir, and write into the file of its
+    /// --image-credential-provider-config:
+    ///
+    /// {"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig", "providers":
+    /// [{"name": "moorgate", "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "args":
+    /// ["credential-provider", "--registry=registry.example.com"], "matchImages":
+    /// ["registry.example.com"], "defaultCacheDuration": "0s", "tokenAttributes":
+    /// {"serviceAccountTokenAudience": "registry.example.com", "requireServiceAccount": true,
+    /// "cacheType": "Token"}}]}
+    ///
+    /// It reads a CredentialProviderRequest from standard input and writes a
+    /// CredentialProviderResponse, which kubelet may keep until the token ends. Exit code 0, or 1
+    /// with the wrong field on standard error, for example if the image is of another registry.
+    CredentialProvider(credential_provider::CredentialProvider),
     /// Ask a running gate whether it is ready
     ///
     /// For images without curl: it requests /readyz from the admin listener. Exit code 0 or 1.
@@ -201,6 +221,9 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo::demo(demo.port),
         Command::HashPassword { user } => hash_password::hash_password(user.as_deref()),
         Command::Explain(arguments) => explain::explain(arguments),
+        Command::CredentialProvider(arguments) => {
+            credential_provider::credential_provider(&arguments)
+        }
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.file()),
         Command::Completions { shell } => shell_files::completions(Arguments::command(), shell),
         Command::Man { folder } => shell_files::man(Arguments::command(), &folder),

@@ -17,6 +17,6 @@ pub mod provider;
 pub mod shared_verdicts;
 
 pub use model::{
-    Attributes, Granted, Lifetime, NotNow, PackedScopes, Principal, Question, RepositoryGrant,
-    Source, TokenServerKind, UpstreamToken, Verdict, Verified, Vouched,
+    Attributes, ClaimPath, Granted, Lifetime, NotNow, PackedScopes, Principal, Question,
+    RepositoryGrant, Source, TokenServerKind, UpstreamToken, Verdict, Verified, Vouched,
 };

@@ -1,5 +1,6 @@
 //! The types of the identity subsystem: values that do no I/O.
 
+pub mod claim_path;
 pub mod credential;
 mod grant;
 pub mod keyed_hash;
@@ -12,6 +13,7 @@ pub mod trail;
 pub mod unix_time;
 mod verdict;
 
+pub use claim_path::ClaimPath;
 pub use grant::{Granted, RepositoryGrant, TokenServerKind, UpstreamToken};
 pub use packed_scopes::PackedScopes;
 pub use principal::{Attributes, Principal, Source, Verified};

@@ -1,15 +1,13 @@
 //! Patterns of repositories and tags. `*` matches any text within a segment, and `**` matches one
 //! or more segments. `${user}` and `${claims.NAME}` stand for what the caller's provider says about
-//! the caller.
+//! the caller; NAME may be a JSON pointer.
 //!
 //! The time of a match is at most proportional to the product of both lengths, for every pattern.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use serde_json::Value;
-
-use crate::identity::Verified;
+use crate::identity::{ClaimPath, Verified};
 use crate::registry::{RepositoryName, Tag};
 
 /// A pattern that at least one repository name can match.
@@ -26,7 +24,7 @@ enum Template {
     /// `${user}`
     User,
     /// `${claims.NAME}`
-    Claim(Box<str>),
+    Claim(ClaimPath),
 }
 
 /// A pattern of tags. Tags have no segments, so `*` is the only wildcard.
@@ -47,7 +45,9 @@ impl RepositoryPattern {
             let (name, after) =
                 piece.split_once('}').ok_or("`${` has no `}`; write ${user} or ${claims.NAME}")?;
             let template = match name.strip_prefix("claims.") {
-                Some(claim) if !claim.is_empty() => Template::Claim(claim.into()),
+                Some(claim) if !claim.is_empty() => Template::Claim(
+                    claim.parse().map_err(|error| format!("`${{{name}}}`: {error}"))?,
+                ),
                 _ if name == "user" => Template::User,
                 _ => {
                     return Err(format!(
@@ -116,7 +116,7 @@ impl fmt::Display for RepositoryPattern {
         for (template, after) in &self.rest {
             match template {
                 Template::User => f.write_str("${user}")?,
-                Template::Claim(name) => write!(f, "${{claims.{name}}}")?,
+                Template::Claim(path) => write!(f, "${{claims.{path}}}")?,
             }
             f.write_str(after)?;
         }
@@ -142,10 +142,9 @@ impl Template {
                     user.to_owned()
                 }
             }
-            Self::Claim(name) => match caller.attributes.as_ref()?.claims.get(&**name)? {
-                Value::String(text) => text.to_ascii_lowercase(),
-                _ => return None,
-            },
+            Self::Claim(path) => {
+                path.text(&caller.attributes.as_ref()?.claims)?.to_ascii_lowercase()
+            }
         };
         RepositoryName::parse(&value).map(|_| value)
     }

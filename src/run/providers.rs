@@ -95,7 +95,8 @@ mod tests {
         assert_eq!(of_sso(", groups_claim: null").await, [""; 0]);
 
         let issuer = OidcIssuer::start(listener()).unwrap();
-        let token = issuer.id_token("a", &json!({ "teams": ["ops", "ci"] })).unwrap();
+        let claims = json!({ "teams": ["ops", "ci"], "realm_access": { "roles": ["dev"] } });
+        let token = issuer.id_token("a", &claims).unwrap();
         let lines = |more: &str| {
             format!(
                 "name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: a, \
@@ -105,6 +106,8 @@ mod tests {
             )
         };
         assert_eq!(groups(&lines(", groups_claim: teams"), token.clone()).await, ["ops", "ci"]);
+        let within = lines(", groups_claim: /realm_access/roles");
+        assert_eq!(groups(&within, token.clone()).await, ["dev"]);
         assert_eq!(groups(&lines(""), token).await, [""; 0]);
     }
 }

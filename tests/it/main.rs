@@ -51,3 +51,4 @@ mod tls;
 mod tokens;
 mod traces;
 mod upstream;
+mod workloads;

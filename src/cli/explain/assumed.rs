@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Provider;
 use crate::gate::AssumedCaller;
+use crate::identity::model::ClaimPath;
 use crate::identity::{Attributes, Principal, Source};
 
 #[derive(Args)]
@@ -20,7 +21,8 @@ pub(super) struct AssumedArguments {
     /// A group of the caller of --as, as its provider reports it; repeat it for several groups
     #[arg(long = "group", value_name = "GROUP", requires = "caller")]
     groups: Vec<String>,
-    /// A claim of the caller of --as, for ${claims.NAME} in a rule; repeat it for several claims
+    /// A claim of the caller of --as, for ${claims.NAME} in a rule; repeat it for several claims.
+    /// NAME may be a JSON pointer, such as /kubernetes.io/namespace=team-a
     #[arg(long = "claim", value_name = "NAME=VALUE", requires = "caller")]
     claims: Vec<String>,
 }
@@ -68,17 +70,45 @@ impl AssumedArguments {
         }))
     }
 
-    /// Returns the claims. Their values are texts, because rules compare no other claims.
+    /// Returns the claims. Their values are texts, because rules compare a number or a boolean as
+    /// the text that JSON writes for it.
     fn claims(&self) -> anyhow::Result<Map<String, Value>> {
         let mut claims = Map::new();
         for claim in &self.claims {
-            let (name, value) = claim
-                .split_once('=')
-                .filter(|(name, _)| !name.is_empty())
-                .context("--claim takes NAME=VALUE, such as project_path=group/app")?;
-            let earlier = claims.insert(name.to_owned(), value.into());
-            anyhow::ensure!(earlier.is_none(), "--claim {name} is there twice; pass it once");
+            let (name, value) =
+                claim.split_once('=').filter(|(name, _)| !name.is_empty()).context(
+                    "--claim takes NAME=VALUE, such as project_path=group/app or \
+                 /kubernetes.io/namespace=team-a",
+                )?;
+            let path: ClaimPath =
+                name.parse().map_err(|error| anyhow::anyhow!("--claim {name}: {error}"))?;
+            anyhow::ensure!(
+                path.find(&claims).is_none(),
+                "--claim {name} is there twice, or another claim is within it; pass it once"
+            );
+            let is_set = set(&mut claims, &path, value);
+            anyhow::ensure!(
+                is_set,
+                "--claim {name} is within another claim that is a text; pass one of the two"
+            );
         }
         Ok(claims)
     }
+}
+
+/// Sets the claim at a path, and creates the objects that lead to it. Returns `false` if a value
+/// that is not an object is in the way.
+fn set(claims: &mut Map<String, Value>, path: &ClaimPath, text: &str) -> bool {
+    let mut members = path.members().peekable();
+    let mut object = claims;
+    while let Some(member) = members.next() {
+        if members.peek().is_none() {
+            object.insert(member.to_owned(), text.into());
+            return true;
+        }
+        let within = object.entry(member).or_insert_with(|| Value::Object(Map::new()));
+        let Value::Object(within) = within else { return false };
+        object = within;
+    }
+    false
 }

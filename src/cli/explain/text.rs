@@ -5,9 +5,11 @@ mod providers;
 use std::fmt::{Display, Write};
 
 use http::request::Parts;
+use serde_json::{Map, Value};
 
 use crate::denial::Denial;
 use crate::gate::{ExplainedAnswer, Explanation};
+use crate::identity::model::ClaimPath;
 use crate::identity::model::tag_rules::{ProjectRules, TagRules};
 use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{CatalogEffect, Explained, Need, Ruling, Target};
@@ -103,10 +105,9 @@ impl ExplainedLines {
         }
         if let Some(attributes) = &caller.attributes {
             self.several("groups", attributes.groups.iter().cloned());
-            self.several(
-                "claims",
-                attributes.claims.iter().map(|(name, value)| format!("{name} = {value}")),
-            );
+            let mut claims = Vec::new();
+            add_claims(&attributes.claims, &[], &mut claims);
+            self.several("claims", claims);
         }
     }
 
@@ -301,6 +302,18 @@ impl ExplainedLines {
                     self.add("withheld", explanation.message(withheld));
                 }
             }
+        }
+    }
+}
+
+/// Adds a line for each claim, with the path that a config has for it. An object is shown by its
+/// members.
+fn add_claims(members: &Map<String, Value>, within: &[&str], lines: &mut Vec<String>) {
+    for (name, value) in members {
+        let path = [within, &[name]].concat();
+        match value {
+            Value::Object(members) if !members.is_empty() => add_claims(members, &path, lines),
+            value => lines.push(format!("{} = {value}", ClaimPath::of(path))),
         }
     }
 }

@@ -10,13 +10,14 @@ use crate::config::ready::Provider;
 use crate::config::url::{Scheme, ServerUrl};
 use crate::http_client::HttpServer;
 use crate::identity::authenticator::Accepts;
+use crate::identity::model::claim_path::{ClaimPath, ClaimPathError};
 use crate::identity::provider::ProviderSettings;
 use crate::identity::provider::gitlab::GitLabSettings;
 use crate::identity::provider::htpasswd::HtpasswdSettings;
 use crate::identity::provider::htpasswd::file::HtpasswdFile;
 use crate::identity::provider::introspection::{Expected, IntrospectionSettings};
 use crate::identity::provider::jwks::KeySet;
-use crate::identity::provider::jwt::{JwksSource, JwtSettings, Tenants, TokenRules};
+use crate::identity::provider::jwt::{JwksSource, JwtSettings, RequiredClaim, Tenants, TokenRules};
 use crate::identity::provider::registry_token::RegistryTokenSettings;
 
 impl Build<'_> {
@@ -112,6 +113,7 @@ impl Build<'_> {
             self.problem(&format!("{path}.client_id"), message);
         }
         let key = format!("{path}.client_secret_file");
+        let groups_claim = self.groups_claim(raw.groups_claim.as_deref(), path);
         // If the written name is malformed, the raw value is the default name, and the operator did
         // not name that file.
         let secret =
@@ -123,7 +125,7 @@ impl Build<'_> {
             expected: Expected {
                 audience: raw.audience.clone(),
                 match_username: raw.match_username,
-                groups_claim: raw.groups_claim.clone(),
+                groups_claim: groups_claim?,
             },
         })
     }
@@ -137,6 +139,8 @@ impl Build<'_> {
         let session = self.session(&format!("{path}.session"), raw.session.to_std());
         let keys = self.jwks(raw, path);
         let tenants = self.tenants(raw, path);
+        let subject_claim = self.claim_path(&raw.subject_claim, &format!("{path}.subject_claim"));
+        let groups_claim = self.groups_claim(raw.groups_claim.as_deref(), path);
         if let Some(given) = &raw.scopes {
             self.warn_of_useless(given, scopes, path);
         }
@@ -148,8 +152,8 @@ impl Build<'_> {
                 audience: raw.audience.clone()?,
                 tenants: tenants?,
                 algorithms: raw.algorithms.iter().map(|algorithm| algorithm.0).collect(),
-                subject_claim: raw.subject_claim.clone(),
-                groups_claim: raw.groups_claim.clone(),
+                subject_claim: subject_claim?,
+                groups_claim: groups_claim?,
                 scopes: raw.scopes.as_ref().map(words),
                 session: session.unwrap_or_default(),
             },
@@ -206,10 +210,11 @@ impl Build<'_> {
                 None
             }
             Some(required) if !required.is_empty() => {
-                let values = |(claim, values): (&String, &raw::ClaimValues)| {
-                    (claim.clone(), values.0.clone())
-                };
-                Some(Tenants::Required(required.iter().map(values).collect()))
+                let read: Vec<_> = required
+                    .iter()
+                    .filter_map(|(claim, values)| self.required_claim(claim, values, &claims))
+                    .collect();
+                (read.len() == required.len()).then_some(Tenants::Required(read))
             }
             None if raw.any_tenant => Some(Tenants::Any),
             nothing => {
@@ -220,6 +225,37 @@ impl Build<'_> {
                 None
             }
         }
+    }
+
+    fn required_claim(
+        &mut self,
+        claim: &str,
+        values: &raw::ClaimValues,
+        path: &str,
+    ) -> Option<RequiredClaim> {
+        let path = format!("{path}.{}", shown(claim));
+        let place = claim.parse().map_err(|error: ClaimPathError| self.problem(&path, error));
+        let mut allowed = Vec::new();
+        for (index, value) in values.0.iter().enumerate() {
+            match value.parse() {
+                Ok(pattern) => allowed.push(pattern),
+                Err(error) => self
+                    .problem(&format!("{path}[{index}]"), format!("`{}`: {error}", shown(value))),
+            }
+        }
+        let is_whole = allowed.len() == values.0.len();
+        place.ok().filter(|_| is_whole).map(|path| RequiredClaim { path, allowed })
+    }
+
+    /// Returns the claim that lists groups, which may be absent; `None` if it is wrong.
+    fn groups_claim(&mut self, claim: Option<&str>, path: &str) -> Option<Option<ClaimPath>> {
+        let Some(claim) = claim else { return Some(None) };
+        self.claim_path(claim, &format!("{path}.groups_claim")).map(Some)
+    }
+
+    fn claim_path(&mut self, claim: &str, path: &str) -> Option<ClaimPath> {
+        let report = |error| self.problem(path, format!("`{}`: {error}", shown(claim)));
+        claim.parse().map_err(report).ok()
     }
 
     fn htpasswd(

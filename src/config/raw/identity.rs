@@ -150,7 +150,8 @@ pub(in crate::config) struct IntrospectionSection {
     pub(in crate::config) audience: Option<String>,
     /// True if the reply's username must equal the user name that was sent with the token.
     pub(in crate::config) match_username: bool,
-    /// The claim of the reply that lists groups; null: callers have no groups.
+    /// The claim of the reply that lists groups, a name or a JSON pointer; null: callers have no
+    /// groups.
     #[schemars(length(min = 1), extend("examples" = ["groups"]))]
     pub(in crate::config) groups_claim: Option<String>,
     #[serde(flatten)]
@@ -191,8 +192,9 @@ pub(in crate::config) struct JwtSection {
     /// The aud that the issuer's tokens must have.
     #[schemars(required, length(min = 1), extend("examples" = ["registry.example.com"]))]
     pub(in crate::config) audience: Option<String>,
-    /// The other claims that a token must have, each with its allowed values. Set either this or
-    /// any_tenant.
+    /// The other claims that a token must have, each with its allowed values: a name or a JSON
+    /// pointer, such as /kubernetes.io/namespace, and patterns in which * matches any text without
+    /// / and :, and ** any text. Set either this or any_tenant.
     #[schemars(length(min = 1))]
     pub(in crate::config) required_claims: Option<BTreeMap<String, ClaimValues>>,
     /// True if every token of the issuer for this audience is accepted. Every person can get a
@@ -201,10 +203,10 @@ pub(in crate::config) struct JwtSection {
     /// The signature algorithms that are accepted.
     #[schemars(length(min = 1))]
     pub(in crate::config) algorithms: Vec<JwtAlgorithm>,
-    /// The claim that identifies the caller.
+    /// The claim that identifies the caller, a name or a JSON pointer.
     #[schemars(length(min = 1), extend("examples" = ["sub"]))]
     pub(in crate::config) subject_claim: String,
-    /// The claim that lists groups; null: callers have no groups.
+    /// The claim that lists groups, a name or a JSON pointer; null: callers have no groups.
     #[schemars(length(min = 1), extend("examples" = ["groups"]))]
     pub(in crate::config) groups_claim: Option<String>,
     /// The scopes that every token has; null: those of the token's own scope claim.

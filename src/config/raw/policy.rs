@@ -35,7 +35,8 @@ pub(in crate::config) struct RuleSection {
     #[schemars(required)]
     pub(in crate::config) name: Option<RuleName>,
     /// The repositories that the rule is for. * stands for any text within a segment, ** for one
-    /// or more segments, ${user} and ${claims.NAME} for the caller's own values.
+    /// or more segments, ${user} and ${claims.NAME} for the caller's own values. NAME may be a
+    /// JSON pointer.
     #[schemars(
         required,
         length(min = 1),

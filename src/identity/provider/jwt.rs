@@ -5,6 +5,7 @@
 //! that `docker login --password-stdin` works in CI. The gate checks the token itself. It asks the
 //! issuer for its keys, and for nothing else.
 
+mod claim_pattern;
 mod compact;
 mod pasted;
 mod rules;
@@ -18,9 +19,10 @@ use std::time::{Duration, Instant};
 use jsonwebtoken::Algorithm;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use claim_pattern::{ClaimPattern, ClaimPatternError};
 pub use compact::Compact;
 use rules::LEEWAY;
-pub use rules::{Tenants, TokenRules, Workload};
+pub use rules::{RequiredClaim, Tenants, TokenRules, Workload};
 
 use super::common::claims::ClaimError;
 use super::common::last_fault::LastFault;
@@ -67,7 +69,7 @@ pub enum JwtError {
     NotYetValid,
     #[error("its `aud` is not the config's audience alone")]
     Audience,
-    #[error("its `{0}` is not one of the values in required_claims")]
+    #[error("its `{0}` does not match a value in required_claims")]
     Tenant(String),
     #[error(
         "the issuer has no key with its `kid` for its `alg`; or it has no `kid`, and the issuer \

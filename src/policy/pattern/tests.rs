@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::identity::{Attributes, Granted, Principal, Source};
@@ -61,7 +61,10 @@ fn the_values_of_templates_are_matched_literally() {
     let alice = caller(
         "alice",
         None,
-        json!({ "project_path": "Group/App", "n": 42, "list": ["a"], "star": "*" }),
+        json!({
+            "project_path": "Group/App", "n": 42, "is": true, "list": ["a"], "star": "*",
+            "k.io": { "ns": "Team-A", "pod": { "name": "x" }, "node": null, "dots": "../x" },
+        }),
     );
     for (pattern, name, expected) in [
         ("users/${user}/**", "users/alice/app", true),
@@ -71,8 +74,18 @@ fn the_values_of_templates_are_matched_literally() {
         ("${claims.project_path}/**", "group/app/image", true),
         ("${claims.project_path}/**", "group/app", false),
         ("${claims.project_path}/**", "group/app2/image", false),
-        ("${claims.n}/**", "42/a", false),
+        ("${claims.n}/**", "42/a", true),
+        ("${claims.n}/**", "43/a", false),
+        ("${claims.is}/**", "true/a", true),
         ("${claims.list}/**", "a/a", false),
+        ("${claims./k.io/ns}/**", "team-a/a", true),
+        ("${claims./k.io/ns}/**", "team-b/a", false),
+        ("a/${claims./k.io/pod/name}", "a/x", true),
+        ("${claims./k.io/pod}/**", "x/a", false),
+        ("${claims./k.io/node}/**", "null/a", false),
+        ("${claims./k.io/none}/**", "a/a", false),
+        ("${claims./k.io/dots}/**", "x/a", false),
+        ("${claims.k.io/ns}/**", "team-a/a", false),
         ("${claims.star}/**", "a/a", false),
         ("${claims.none}/**", "a/a", false),
         ("x${claims.none}", "x", false),
@@ -178,6 +191,7 @@ fn patterns_that_no_name_can_match_are_refused() {
         "${User}",
         "${}",
         "${claims.}",
+        "${claims./~}",
         "${claims}",
         "a/${user}.",
         "${user}/",

@@ -28,6 +28,9 @@ fn copy() -> tempfile::TempDir {
         }
     }
     files::pair(copy.path(), "tls", -1, 365);
+    // A cluster's authority is a certificate like any other.
+    files::pair(copy.path(), "cluster-ca", -1, 365);
+    files::write(copy.path(), "edge.jwks.json", files::JWKS);
     files::write(copy.path(), "htpasswd", files::htpasswd());
     files::write(copy.path(), "servers.htpasswd", files::htpasswd());
     files::write_private(copy.path(), "introspection.secret", "s3cret\n");
@@ -52,7 +55,7 @@ fn the_reference_and_the_examples_load_and_print() {
             config::load_text(&loaded.print(), Path::new("printed.yml"), Path::new("/"), []);
         again.unwrap_or_else(|problems| panic!("{problems}\n{}", loaded.print()));
     }
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 17);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use moorgate::identity::provider::ProviderSettings;
 use moorgate::identity::provider::gitlab::GitLabSettings;
 use moorgate::identity::provider::htpasswd::HtpasswdSettings;
 use moorgate::identity::provider::introspection::{Expected, IntrospectionSettings};
-use moorgate::identity::provider::jwt::{JwksSource, JwtSettings, Tenants, TokenRules};
+use moorgate::identity::provider::jwt::{
+    JwksSource, JwtSettings, RequiredClaim, Tenants, TokenRules,
+};
 use moorgate::identity::provider::registry_token::RegistryTokenSettings;
 use secrecy::ExposeSecret;
 
@@ -165,12 +167,22 @@ fn every_value_of_a_provider_reaches_the_config() {
     assert_eq!((issuer.as_str(), audience.as_str()), ("https://Tenant.example.com/", "registry"));
     let values =
         |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
-    let required =
-        [("namespace_id".to_owned(), values(&["42", "43"])), ("ref".to_owned(), values(&["main"]))];
+    let required = |path: &str, allowed: &[&str]| RequiredClaim {
+        path: path.parse().expect("a path"),
+        allowed: allowed.iter().map(|value| value.parse().expect("a pattern")).collect(),
+    };
+    let required = [
+        required("/kubernetes.io/namespace", &["team-*"]),
+        required("namespace_id", &["42", "43"]),
+    ];
     assert_eq!(*tenants, Tenants::Required(required.into()));
     assert_eq!(algorithms[..], [Algorithm::EdDSA, Algorithm::PS512]);
     let TokenRules { subject_claim, groups_claim, scopes, .. } = rules;
-    assert_eq!((subject_claim.as_str(), groups_claim.as_deref()), ("user_login", Some("roles")));
+    let groups_claim = groups_claim.as_ref().map(ToString::to_string);
+    assert_eq!(
+        (subject_claim.to_string().as_str(), groups_claim.as_deref()),
+        ("/user/login", Some("/realm_access/roles"))
+    );
     assert_eq!(scopes.as_deref(), Some(&["pull:any".to_owned()][..]));
     assert_eq!(workloads.accepts, None);
 
@@ -184,7 +196,7 @@ fn every_value_of_a_provider_reaches_the_config() {
         (tenants, &algorithms[..]),
         (&Tenants::Any, &[Algorithm::RS256, Algorithm::ES256][..])
     );
-    assert_eq!((subject_claim.as_str(), groups_claim, scopes), ("sub", &None, &None));
+    assert_eq!((subject_claim.to_string().as_str(), groups_claim, scopes), ("sub", &None, &None));
 
     let gitlab = gitlab_settings(&inside.settings);
     let endpoint = &gitlab.server.endpoint;

@@ -94,6 +94,8 @@ async fn groups_and_claims_come_from_the_arguments() {
          who: [\"provider:jobs\"], allow: [pull, push] }",
         "  - { name: ops, repositories: [\"demo/**\"], who: [\"group:jobs/ops\"], \
          allow: [pull] }",
+        "  - { name: pods, repositories: [\"demo/${claims./kubernetes.io/namespace}\"], \
+         who: [\"provider:jobs\"], allow: [pull, push] }",
     ];
     let gate = TestGate::start(Setup { identity, policy, ..Setup::default() }).await;
     issuer.ledger().wait_until(|fetches| fetches.len() == 1).await;
@@ -102,6 +104,13 @@ async fn groups_and_claims_come_from_the_arguments() {
     assert_eq!(own.code, Some(0), "{own:?}");
     assert_eq!(own.about("subject"), "project_path:demo/a:ref:main");
     assert_eq!(own.about("claims"), "project_path = \"demo/a\"");
+    let pod = ["--claim", "/kubernetes.io/pod/name=x", "--claim", "/kubernetes.io/namespace=a"];
+    let pod = explain_as(&gate, "POST", UPLOADS, &[&[job], &pod[..]].concat()).await;
+    assert_eq!(pod.code, Some(0), "{pod:?}");
+    assert_eq!(
+        pod.about("claims"),
+        "/kubernetes.io/pod/name = \"x\" | /kubernetes.io/namespace = \"a\""
+    );
     let without = explain_as(&gate, "POST", UPLOADS, &[job]).await;
     assert_eq!(without.answer(), (Some(403), "denied_by_policy".into()), "{without:?}");
     let ops = explain_as(&gate, "GET", TAGS, &[job, "--group", "dev", "--group", "ops"]).await;
@@ -137,6 +146,9 @@ async fn a_caller_that_cannot_exist_is_refused_with_the_right_form() {
         (&jobs_only, &["jobs/a", "--claim", "a"], "--claim takes NAME=VALUE"),
         (&jobs_only, &["jobs/a", "--claim", "=a"], "--claim takes NAME=VALUE"),
         (&jobs_only, &["jobs/a", "--claim", "a=b", "--claim", "a=c"], "pass it once"),
+        (&jobs_only, &["jobs/a", "--claim", "a=b", "--claim", "/a/b=c"], "is a text"),
+        (&jobs_only, &["jobs/a", "--claim", "/a/b=c", "--claim", "a=b"], "pass it once"),
+        (&jobs_only, &["jobs/a", "--claim", "/a~b=c"], "write ~0 for `~` and ~1 for `/`"),
         (&gitlab, &["gitlab/alice", "-u", "alice"], "cannot be used with"),
     ] {
         let said = explain_as(gate, "GET", TAGS, caller).await;

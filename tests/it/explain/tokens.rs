@@ -58,11 +58,21 @@ async fn groups_and_claims_are_shown() {
     ];
     let gate =
         TestGate::start(Setup { identity: Some(identity), policy, ..Setup::default() }).await;
-    let claims = json!({ "project_path": "demo/a", "teams": ["ops", "\u{1b}[2J"] });
+    let claims = json!({
+        "project_path": "demo/a", "teams": ["ops", "\u{1b}[2J"],
+        "kubernetes.io": { "pod": { "name": "\u{1b}[2J" }, "warnafter": 5 }, "a/b": { "~": {} },
+    });
     let token = issuer.id_token("a", &claims).unwrap();
     let own = explain(&gate, "POST", UPLOADS, Some(("oidc", &token))).await;
     assert_eq!((own.code, own.about("groups")), (Some(0), "ops | \\u{1b}[2J".into()), "{own:?}");
-    assert!(own.about("claims").contains("project_path = \"demo/a\""), "{own:?}");
+    for claim in [
+        "project_path = \"demo/a\"",
+        "/kubernetes.io/pod/name = \"\\u001b[2J\"",
+        "/kubernetes.io/warnafter = 5",
+        "/a~1b/~0 = {}",
+    ] {
+        assert!(own.about("claims").contains(claim), "{claim}: {own:?}");
+    }
     assert_eq!(own.about("has"), "the scopes read_registry, write_registry");
     let another =
         run(&gate, &["--method", "POST", "--path", "/v2/demo/b/blobs/uploads/"], &token).await;

@@ -120,7 +120,9 @@ async fn forged_tokens_are_401_and_nothing_is_fetched_for_them() {
         ("aud", json!([AUDIENCE, "other"])),
         ("aud", json!("other")),
         ("sub", json!("")),
-        ("namespace_id", json!(42)),
+        ("namespace_id", json!(43)),
+        ("namespace_id", json!(["42"])),
+        ("namespace_id", json!({ "42": "42" })),
     ] {
         tokens.push(issuer.sign_raw(&header(json!({})), &with(name, value)).unwrap());
     }

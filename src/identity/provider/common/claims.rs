@@ -5,7 +5,11 @@
 //! than the specified one is an error. An odd entry of a list is left out and noted: lists name
 //! what a caller has, so the caller has less without the entry.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
+
+use crate::identity::model::claim_path::{self, ClaimPath};
 
 /// The largest length of a subject, in bytes. A longer text is not a name, and the cache keeps
 /// every subject.
@@ -81,6 +85,25 @@ pub fn subject<'a>(
     }
 }
 
+/// Returns the text at this place that names a subject: not blank, and at most 1 KiB long. A number
+/// or a boolean is the text that JSON writes for it.
+///
+/// # Errors
+/// [`ClaimError::Unreadable`] if the value is anything else.
+pub fn subject_at<'a>(
+    object: &'a Map<String, Value>,
+    path: &ClaimPath,
+) -> Result<Option<Cow<'a, str>>, ClaimError> {
+    let Some(value) = path.find(object).filter(|value| !value.is_null()) else { return Ok(None) };
+    claim_path::text(value)
+        .filter(|subject| !subject.trim().is_empty() && subject.len() <= MAX_SUBJECT_BYTES)
+        .map(Some)
+        .ok_or_else(|| {
+            let needed = "a text of 1 to 1024 bytes, a number or a boolean";
+            unreadable(&path.to_string(), value, needed)
+        })
+}
+
 /// Returns a point in time as whole seconds of Unix time. A fraction, which RFC 7519 allows, is cut
 /// off.
 ///
@@ -135,15 +158,19 @@ pub fn texts<'a>(
     all.map(Some).ok_or_else(|| unreadable(name, value, needed))
 }
 
-/// Returns the groups that the member `name` lists; none if the member is absent or `name` is
-/// `None`. Entries that are not texts are left out and noted.
-pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Oddities) -> Vec<String> {
-    match name.and_then(|name| Some((name, object.get(name)?))) {
+/// Returns the groups in the list at this place; none if the list is absent or `path` is `None`.
+/// Entries that are not texts are left out and noted, and so is a value that is not a list: what
+/// separates the names in a single text differs between servers.
+pub fn groups(
+    object: &Map<String, Value>,
+    path: Option<&ClaimPath>,
+    odd: &mut Oddities,
+) -> Vec<String> {
+    match path.and_then(|path| Some((path, path.find(object)?))) {
         None | Some((_, Value::Null)) => Vec::new(),
-        Some((_, Value::String(group))) => vec![group.clone()],
-        Some((name, Value::Array(items))) => texts_of(name, items, odd),
-        Some((name, value)) => {
-            odd.note(format!("`{name}` is {}, which names no group", shape(value)));
+        Some((path, Value::Array(items))) => texts_of(&path.to_string(), items, odd),
+        Some((path, value)) => {
+            odd.note(format!("`{path}` is {} and not a list, so it names no group", shape(value)));
             Vec::new()
         }
     }
@@ -228,16 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_a_text_or_a_list_of_texts() {
-        let read = |value: Value, name| groups(&of(value), name, &mut Oddities::default());
-        assert_eq!(read(json!("ci"), Some("x")), ["ci"]);
-        assert_eq!(read(json!(["ci", "ops"]), Some("x")), ["ci", "ops"]);
+    fn groups_are_a_list_of_texts() {
+        let [x, within] = ["x", "/x/roles"].map(|text| text.parse::<ClaimPath>().unwrap());
+        let read = |value: Value, path| groups(&of(value), path, &mut Oddities::default());
+        assert_eq!(read(json!(["ci", "ops"]), Some(&x)), ["ci", "ops"]);
+        assert_eq!(read(json!({ "roles": ["ci"] }), Some(&within)), ["ci"]);
         assert!(read(json!(["ci"]), None).is_empty());
-        assert!(groups(&Map::new(), Some("x"), &mut Oddities::default()).is_empty());
-        for value in [json!(1), json!({ "ci": true })] {
+        assert!(read(json!(["ci"]), Some(&within)).is_empty());
+        assert!(groups(&Map::new(), Some(&x), &mut Oddities::default()).is_empty());
+        for value in [json!("ci"), json!(1), json!({ "ci": true })] {
             let mut odd = Oddities::default();
-            assert!(groups(&of(value.clone()), Some("x"), &mut odd).is_empty(), "{value}");
-            assert!(odd.text().unwrap().contains(&shape(&value)), "{odd:?}");
+            assert!(groups(&of(value.clone()), Some(&x), &mut odd).is_empty(), "{value}");
+            let text = odd.text().unwrap();
+            assert!(text.contains(&shape(&value)) && text.contains("not a list"), "{text}");
         }
     }
 
@@ -245,7 +275,7 @@ mod tests {
     fn an_odd_entry_is_left_out_and_noted_without_its_value() {
         let mut odd = Oddities::default();
         let value = of(json!(["ci", 1, ["canary"], { "canary": 1 }, null, true, ""]));
-        assert_eq!(groups(&value, Some("x"), &mut odd), ["ci"]);
+        assert_eq!(groups(&value, Some(&"x".parse().unwrap()), &mut odd), ["ci"]);
         let text = odd.text().unwrap();
         for shape in ["a number", "a list of 1", "an object", "null", "a boolean", "an empty text"]
         {
@@ -272,5 +302,28 @@ mod tests {
         for value in [json!(""), json!(" "), json!(5), json!("a".repeat(1025))] {
             assert!(subject(&of(value), "x").is_err());
         }
+    }
+
+    #[test]
+    fn a_subject_at_a_path_may_be_a_number_or_a_boolean() {
+        let path: ClaimPath = "/x/id".parse().unwrap();
+        let read = |id: Value| {
+            let object = of(json!({ "id": id }));
+            subject_at(&object, &path).map(|subject| subject.map(Cow::into_owned))
+        };
+        for (id, subject) in [
+            (json!("alice"), Some("alice")),
+            (json!(42), Some("42")),
+            (json!(true), Some("true")),
+            (Value::Null, None),
+        ] {
+            assert_eq!(read(id).unwrap().as_deref(), subject);
+        }
+        for id in
+            [json!(""), json!(" "), json!("a".repeat(1025)), json!(["a"]), json!({}), json!(1e16)]
+        {
+            assert!(read(id.clone()).unwrap_err().to_string().starts_with("`/x/id` is"), "{id}");
+        }
+        assert_eq!(subject_at(&of(json!("alice")), &path), Ok(None));
     }
 }

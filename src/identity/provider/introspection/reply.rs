@@ -5,6 +5,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
+use crate::identity::model::ClaimPath;
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities};
 use crate::strict_json::{self, StrictJsonError};
 
@@ -20,7 +21,7 @@ pub struct Expected {
     /// `true` if `username` must equal the user name that came with the token.
     pub match_username: bool,
     /// The member that lists groups.
-    pub groups_claim: Option<String>,
+    pub groups_claim: Option<ClaimPath>,
 }
 
 /// The server's statement about a token.
@@ -133,7 +134,7 @@ pub fn read(
     Ok(TokenState::Active(ActiveToken {
         subject,
         scopes: claims::scopes(&reply, &mut odd),
-        groups: claims::groups(&reply, expected.groups_claim.as_deref(), &mut odd),
+        groups: claims::groups(&reply, expected.groups_claim.as_ref(), &mut odd),
         expires,
         odd,
     }))

@@ -14,7 +14,8 @@ use crate::identity::provider::test_server::{Answer, TestServer};
 use crate::registry::Access;
 
 fn provider(server: &TestServer, timeout: Duration) -> Introspection {
-    let expected = Expected { groups_claim: Some("groups".to_owned()), ..Expected::default() };
+    let expected =
+        Expected { groups_claim: Some("groups".parse().unwrap()), ..Expected::default() };
     let (client, secret) = (TestServer::client(timeout), SecretString::from("s:ecret%canary"));
     let id = "moor gate:1".to_owned();
     Introspection::new("sso".into(), server.url.clone(), id, &secret, expected, client).unwrap()

@@ -1,13 +1,14 @@
 //! The requirements of the config on the claims of a workload token (RFC 7519, 4.1). This module
 //! performs no I/O.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 use super::JwtError;
+use super::claim_pattern::ClaimPattern;
+use crate::identity::model::ClaimPath;
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities};
 
 /// The largest tolerated difference between the issuer's clock and the gate's, in seconds.
@@ -25,9 +26,9 @@ pub struct TokenRules {
     /// The accepted signature algorithms. Only the config determines them, never the token.
     pub algorithms: Vec<Algorithm>,
     /// The claim that names the caller.
-    pub subject_claim: String,
+    pub subject_claim: ClaimPath,
     /// The claim that lists groups.
-    pub groups_claim: Option<String>,
+    pub groups_claim: Option<ClaimPath>,
     /// The scopes that every token is granted; `None` if the `scope` of the token applies.
     pub scopes: Option<Vec<String>>,
     /// The time from its `iat` for which a token stays valid in what the gate seals; zero if it
@@ -40,8 +41,26 @@ pub struct TokenRules {
 pub enum Tenants {
     /// All tenants.
     Any,
-    /// The tenants whose tokens have all of these claims, each with one of the listed texts.
-    Required(BTreeMap<String, Vec<String>>),
+    /// The tenants whose tokens have all of these claims.
+    Required(Vec<RequiredClaim>),
+}
+
+/// A claim that a token must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredClaim {
+    /// The place of the claim.
+    pub path: ClaimPath,
+    /// The patterns of its values; one of them must match.
+    pub allowed: Vec<ClaimPattern>,
+}
+
+impl RequiredClaim {
+    /// Returns whether the claims have this one with an allowed value.
+    fn is_in(&self, claims: &Map<String, Value>) -> bool {
+        self.path
+            .text(claims)
+            .is_some_and(|value| self.allowed.iter().any(|pattern| pattern.matches(&value)))
+    }
 }
 
 /// The description of the caller in the claims.
@@ -82,11 +101,11 @@ impl TokenRules {
         now: u64,
         in_session: bool,
     ) -> Result<Workload, JwtError> {
-        let missing = |name: &str| JwtError::Claim(ClaimError::Missing(name.to_owned()));
+        let missing = |name: &dyn ToString| JwtError::Claim(ClaimError::Missing(name.to_string()));
         if !self.is_of_issuer(claims) {
             return Err(JwtError::Issuer);
         }
-        let expires = claims::seconds(claims, "exp")?.ok_or_else(|| missing("exp"))?;
+        let expires = claims::seconds(claims, "exp")?.ok_or_else(|| missing(&"exp"))?;
         let issued = claims::seconds(claims, "iat")?;
         // Only a token that has not ended by itself begins a session.
         let session_ends =
@@ -102,28 +121,20 @@ impl TokenRules {
             return Err(JwtError::NotYetValid);
         }
         // If several audiences were allowed, each of them could present the token here as its own.
-        if claims::texts(claims, "aud")?.ok_or_else(|| missing("aud"))? != [&*self.audience] {
+        if claims::texts(claims, "aud")?.ok_or_else(|| missing(&"aud"))? != [&*self.audience] {
             return Err(JwtError::Audience);
         }
-        if let Tenants::Required(required) = &self.tenants {
-            let is = |(name, texts): &(&String, &Vec<String>)| {
-                // Only texts count, so that no rule is needed about which number or list equals a
-                // text.
-                claims
-                    .get(*name)
-                    .and_then(Value::as_str)
-                    .is_some_and(|claim| texts.iter().any(|text| text == claim))
-            };
-            if let Some((name, _)) = required.iter().find(|claim| !is(claim)) {
-                return Err(JwtError::Tenant(name.clone()));
-            }
+        if let Tenants::Required(required) = &self.tenants
+            && let Some(other) = required.iter().find(|claim| !claim.is_in(claims))
+        {
+            return Err(JwtError::Tenant(other.path.to_string()));
         }
         let mut odd = Oddities::default();
-        let subject = claims::subject(claims, &self.subject_claim)?
+        let subject = claims::subject_at(claims, &self.subject_claim)?
             .ok_or_else(|| missing(&self.subject_claim))?;
         Ok(Workload {
-            subject: subject.to_owned(),
-            groups: claims::groups(claims, self.groups_claim.as_deref(), &mut odd),
+            subject: subject.into_owned(),
+            groups: claims::groups(claims, self.groups_claim.as_ref(), &mut odd),
             scopes: match self.scopes {
                 Some(_) => None,
                 None => Some(claims::scopes(claims, &mut odd)),
@@ -171,7 +182,7 @@ mod tests {
             audience: "registry.example.com".to_owned(),
             tenants: Tenants::Any,
             algorithms: vec![Algorithm::ES256],
-            subject_claim: "sub".to_owned(),
+            subject_claim: "sub".parse().unwrap(),
             groups_claim: None,
             scopes: None,
             session: Duration::from_secs(session),

@@ -2,7 +2,6 @@
 
 mod rejected;
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use aws_lc_rs::hmac;
@@ -26,16 +25,20 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
+fn required_claim(path: &str, allowed: &[&str]) -> RequiredClaim {
+    RequiredClaim {
+        path: path.parse().unwrap(),
+        allowed: allowed.iter().map(|value| value.parse().unwrap()).collect(),
+    }
+}
+
 fn rules() -> TokenRules {
     TokenRules {
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
-        tenants: Tenants::Required(BTreeMap::from([(
-            "namespace_id".to_owned(),
-            vec!["41".to_owned(), "42".to_owned()],
-        )])),
+        tenants: Tenants::Required(vec![required_claim("namespace_id", &["41", "42"])]),
         algorithms: vec![Algorithm::RS256, Algorithm::ES256],
-        subject_claim: "sub".to_owned(),
+        subject_claim: "sub".parse().unwrap(),
         groups_claim: None,
         scopes: None,
         session: Duration::ZERO,
@@ -109,7 +112,7 @@ fn scopes(verified: &Verified) -> Vec<&str> {
 async fn a_valid_token_gives_the_subject_scopes_groups_and_expiry() {
     let key = SigningKey::es256().unwrap();
     let jwt = provider(
-        TokenRules { groups_claim: Some("groups".to_owned()), ..rules() },
+        TokenRules { groups_claim: Some("groups".parse().unwrap()), ..rules() },
         &[key.jwk_named("one")],
     );
     let said = claims(json!({ "groups": ["ci"], "exp": 4_000_000_000_u64 }));
@@ -224,19 +227,33 @@ async fn only_tokens_of_the_issuer_belong_to_the_provider() {
 async fn a_token_needs_every_claim_that_the_config_requires() {
     let key = SigningKey::es256().unwrap();
     let required = |claims: &[(&str, &str)]| {
-        Tenants::Required(
-            claims
-                .iter()
-                .map(|(name, text)| ((*name).to_owned(), vec![(*text).to_owned()]))
-                .collect(),
-        )
+        Tenants::Required(claims.iter().map(|(path, text)| required_claim(path, &[text])).collect())
     };
-    let token = key.token(&header(json!({})), &claims(json!({ "ref": "main" })));
+    let token = key.token(
+        &header(json!({})),
+        &claims(json!({
+            "ref": "main", "number": 42, "protected": true, "list": ["main"], "nothing": null,
+            "kubernetes.io": { "namespace": "team-a", "pod": { "name": "x" }, "node": null },
+        })),
+    );
     for (tenants, good) in [
         (required(&[("namespace_id", "42"), ("ref", "main")]), true),
         (required(&[("namespace_id", "42"), ("ref", "dev")]), false),
         (required(&[("namespace_id", "41"), ("ref", "main")]), false),
-        (required(&[("namespace_id", "42"), ("absent", "")]), false),
+        (required(&[("namespace_id", "42"), ("absent", "**x")]), false),
+        (required(&[("number", "42"), ("protected", "true")]), true),
+        (required(&[("number", "4*"), ("protected", "tru*")]), true),
+        (required(&[("protected", "1")]), false),
+        (required(&[("/kubernetes.io/namespace", "team-*")]), true),
+        (required(&[("/kubernetes.io/namespace", "team-b")]), false),
+        (required(&[("/kubernetes.io/pod", "**x**")]), false),
+        (required(&[("/kubernetes.io/pod/name", "x")]), true),
+        (required(&[("/kubernetes.io/node", "null")]), false),
+        (required(&[("/kubernetes.io/absent", "**x**")]), false),
+        (required(&[("kubernetes.io/namespace", "team-a")]), false),
+        (required(&[("list", "main")]), false),
+        (required(&[("list", "**main**")]), false),
+        (required(&[("nothing", "null")]), false),
         (Tenants::Any, true),
     ] {
         let verdict = ask(
@@ -268,7 +285,7 @@ async fn scopes_come_from_the_config_or_else_from_the_token() {
 async fn the_subject_is_the_claim_that_the_config_names() {
     let key = SigningKey::es256().unwrap();
     let jwt = provider(
-        TokenRules { subject_claim: "project_path".to_owned(), ..rules() },
+        TokenRules { subject_claim: "project_path".parse().unwrap(), ..rules() },
         &[key.jwk_named("one")],
     );
     let (who, _) = verified(
