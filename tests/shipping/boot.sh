@@ -3,6 +3,8 @@
 # Debian is made once, below target/shipping.
 
 debian=${CARGO_TARGET_DIR:-target}/shipping/debian
+# What it has beside the packages that debootstrap installs.
+programs=(docker-registry skopeo rpm)
 folder=$(mktemp -d)
 for tool in debootstrap systemd-nspawn openssl; do
     command -v "$tool" > "$folder/nothing" || { echo "missing: $tool (debootstrap, systemd-container, openssl)" >&2; exit 1; }
@@ -14,7 +16,7 @@ trap 'rm -rf "$folder"' EXIT
 boot() {
     local script=$1 seconds=$2
     shift 2
-    [ -e "$debian.done" ] || make_debian
+    [ "$(cat "$debian.done" 2> "$folder/nothing")" = "${programs[*]}" ] || make_debian
     cp "$script" "$folder/check"
     cat > "$folder/check.service" <<'UNIT'
 [Unit]
@@ -34,24 +36,26 @@ UNIT
         --bind-ro="$folder/check.service:/etc/systemd/system/check.service" "$@" \
         systemd.unit=check.service > "$folder/console" 2>&1 < /dev/null || true
     cat "$folder/said" 2> "$folder/nothing" || tail -50 "$folder/console"
-    grep -qx 'all as wanted' "$folder/said"
+    grep -qx 'all as wanted' "$folder/said" 2> "$folder/nothing"
 }
 
 make_debian() {
     rm -rf "$debian"
-    mkdir -p "$debian"
+    # It need not outlast a power failure, so dpkg waits for no disk.
+    mkdir -p "$debian/etc/dpkg/dpkg.cfg.d"
+    echo force-unsafe-io > "$debian/etc/dpkg/dpkg.cfg.d/unsafe-io"
     # The release of this machine, because the binary needs its glibc.
     if ! {
         debootstrap --variant=minbase \
             --include=systemd,systemd-sysv,logrotate,curl,procps,ca-certificates,openssl,man-db,bash-completion,python3 \
             "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$debian" &&
             RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-                chroot "$debian" apt-get install -y -qq --no-install-recommends docker-registry skopeo
+                chroot "$debian" apt-get install -y -qq --no-install-recommends "${programs[@]}"
     } > "$debian.log" 2>&1; then
         tail "$debian.log"
         exit 1
     fi
-    touch "$debian.done"
+    echo "${programs[*]}" > "$debian.done"
 }
 
 # Prints the arguments that bind the binary and config/systemd where a package puts them.

@@ -37,7 +37,7 @@ def of_pod(one, objects):
         yield f"{name}: variables of Services reach the gate"
     if spec.get("automountServiceAccountToken") is not False:
         yield f"{name}: the token of the service account is mounted"
-    for container in spec["containers"]:
+    for container in spec.get("initContainers", []) + spec["containers"]:
         security = container.get("securityContext", {})
         if security.get("allowPrivilegeEscalation") is not False or security.get("capabilities") != {"drop": ["ALL"]}:
             yield f"{name}: the security of the container {container['name']} is {security}"
@@ -136,6 +136,10 @@ def of_monitor(one, objects):
     found = [service for service in objects if service["kind"] == "Service" and labels.items() <= service["metadata"]["labels"].items()]
     if [service["metadata"]["name"] for service in found] != ["moorgate-admin"]:
         yield f"the ServiceMonitor selects {found}"
+    for endpoint in one["spec"]["endpoints"]:
+        # Without it, the name of the Service, for which no alert is written.
+        if {"targetLabel": "job", "replacement": "moorgate"} not in endpoint.get("relabelings", []):
+            yield f"the label job of the gates is not moorgate: {endpoint}"
 
 
 def of_scaler(one, objects):

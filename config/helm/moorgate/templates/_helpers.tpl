@@ -88,13 +88,15 @@ app.kubernetes.io/part-of: moorgate
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* The keys of the config that a reload does not apply: a change of them must replace the pods. */}}
+{{/* The keys of the config that a reload does not apply: a change of them must replace the pods. Of `redis`, these are
+its addition, its removal and its prefix. */}}
 {{- define "moorgate.restartKeys" -}}
-{{- $config := .Values.config -}}
+{{- $config := include "moorgate.config" . | fromYaml -}}
 {{- $http := pick $config.http "addr" "workers" -}}
 {{- $cache := pick ($config.cache | default dict) "capacity" "negative_capacity" -}}
 {{- $log := pick ($config.log | default dict) "format" -}}
-{{- list $http (pick $config.admin "addr") $cache $log | toJson | sha256sum -}}
+{{- $redis := list (kindIs "map" $config.redis) (pick ($config.redis | default dict) "prefix") -}}
+{{- list $http (pick $config.admin "addr") $cache $log $redis | toJson | sha256sum -}}
 {{- end }}
 
 {{/* What the restricted profile of Kubernetes requires of each container. */}}
@@ -161,6 +163,9 @@ projected:
 {{- end -}}
 {{- if not (or $registry.podSelector $registry.outside) -}}
 {{- fail "the way past the gate is open: set podSelector (the labels of the registry's pods) or outside in networkPolicy.registry" -}}
+{{- end -}}
+{{- if and .Values.config.http.trusted_proxies (not (or .Values.networkPolicy.clients .Values.networkPolicy.anyClient)) -}}
+{{- fail "config.http.trusted_proxies is set, and every pod in these networks could forge the address of a client: list the pods of the proxy in networkPolicy.clients, or set networkPolicy.anyClient if no other pod has an address there" -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled (not .Values.networkPolicy.monitoring) -}}
 {{- fail "Prometheus cannot reach the admin port: list it in networkPolicy.monitoring" -}}
