@@ -14,7 +14,7 @@ pub(super) struct ImmutableTag {
     pub(super) by: ImmutableBy,
 }
 
-/// What makes a tag immutable.
+/// The rules by which a tag is immutable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ImmutableBy {
     /// The tag rules of the project.
