@@ -233,8 +233,13 @@ impl TokenService {
             Some(session) => {
                 let token = self.open_refresh_token(token)?;
                 // The config may have shortened the sessions since then.
-                let is_over = token.issued / 1_000_000 + session.as_secs() <= unix_now();
-                if is_over { Err(Denial::InvalidToken) } else { Ok(token) }
+                let expires = token.expires.min(token.issued / 1_000_000 + session.as_secs());
+                let is_over = expires <= unix_now();
+                if is_over {
+                    Err(Denial::InvalidToken)
+                } else {
+                    Ok(RefreshToken { expires, ..token })
+                }
             }
             None if token.expose_secret().starts_with(refresh_token::PREFIX) => {
                 Err(Denial::InvalidToken)

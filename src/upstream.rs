@@ -20,6 +20,7 @@ mod registry_tokens;
 mod response_stream;
 mod sealed_upload;
 mod send;
+mod tag_look_up;
 mod web_address;
 
 use std::borrow::Cow;
@@ -29,8 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
-use http_body::Body as _;
+use http::{HeaderValue, Response, response};
 use tokio::sync::Semaphore;
 
 pub use connector::Connector;
@@ -44,7 +44,7 @@ use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, UpstreamFault};
 use crate::identity::Principal;
 use crate::log_throttle::LogThrottle;
-use crate::policy::{Permit, TagLookUp};
+use crate::policy::Permit;
 use crate::record::Record;
 use crate::registry::RegistryRequest;
 use crate::terminal::printable;
@@ -253,89 +253,6 @@ impl Upstream {
         let watched = Watched { settings: self.settings.clone(), work, status: parts.status };
         let stream = ResponseStream::new(incoming, exchange, watched, progress.clone());
         Ok(Response::from_parts(parts, ResponseBody::stream(stream, progress.clone())))
-    }
-
-    /// Asks whether tags exist, and returns the statuses of the responses, in order. Nothing locks
-    /// a tag between the response and the action that follows it, so another writer may change it
-    /// first.
-    ///
-    /// # Errors
-    /// - [`UpstreamFault::RefusedUpstreamToken`] if the registry refused the grant.
-    /// - [`UpstreamFault::TagLookUp`] if the look-up fails for another reason.
-    ///
-    /// A look-up that [decides](TagLookUp::decides) nothing has the status 502 in these cases.
-    pub async fn look_up(
-        &self,
-        look_ups: &[TagLookUp],
-        client: &ClientInfo<'_>,
-        record: &Record,
-    ) -> Result<Vec<StatusCode>, Denial> {
-        let request_id = record.request_id();
-        let is_known = |status| {
-            matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) || is_redirect(status)
-        };
-        let mut answers = Vec::with_capacity(look_ups.len());
-        for look_up in look_ups {
-            let begun = Instant::now();
-            let status = self.status(look_up, client.address, record).await;
-            let (health, work, now) = (&self.settings.health, Work::TagLookUp, SystemTime::now());
-            let fault = match status {
-                Ok(status) if is_known(status) => {
-                    health.answered(work, status, begun.elapsed(), now);
-                    health.completed(work, status);
-                    None
-                }
-                Ok(_) => Some(UpstreamFault::TagLookUp),
-                Err(fault) => Some(fault),
-            };
-            if let Some(fault) = fault {
-                health.failed(work, fault, now);
-                self.log_fault(
-                    request_id,
-                    UpstreamFault::TagLookUp,
-                    format_args!("the registry did not answer whether a tag exists: {status:?}"),
-                );
-            }
-            answers.push(match status {
-                Err(_) if !look_up.decides => StatusCode::BAD_GATEWAY,
-                status => status.map_err(Denial::Upstream)?,
-            });
-        }
-        Ok(answers)
-    }
-
-    /// Sends a HEAD of the gate's own, and returns the status of the response.
-    async fn status(
-        &self,
-        look_up: &TagLookUp,
-        address: IpAddr,
-        record: &Record,
-    ) -> Result<StatusCode, UpstreamFault> {
-        // Nothing of the client's request is used. Its body has not begun, and its headers could
-        // change the answer: a registry answers 404 for a manifest of a type that is not accepted.
-        let headers =
-            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
-        let outbound = OutboundRequest::to_registry(
-            look_up.request(),
-            look_up.upstream_token(),
-            &headers,
-            record.request_id(),
-        );
-        let (caller, trace) = (caller_of(record), record.trace());
-        let outbound = OutboundRequest { caller, trace, ..outbound };
-        let (response, mut exchange) = match self.ask(&outbound, address).await {
-            Ok(answer) => answer,
-            // The registry has no such repository, or does not show it.
-            Err(Denial::UpstreamGrantsNothing { .. }) => return Ok(StatusCode::NOT_FOUND),
-            Err(Denial::Upstream(fault @ UpstreamFault::RefusedUpstreamToken)) => {
-                return Err(fault);
-            }
-            Err(_) => return Err(UpstreamFault::TagLookUp),
-        };
-        if response.body().is_end_stream() {
-            exchange.finish(true);
-        }
-        Ok(response.status())
     }
 
     /// Makes the addresses in a response usable for the client.

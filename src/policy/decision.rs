@@ -44,6 +44,8 @@ pub struct TagLookUp {
     /// `true` if the answer decides about a write; `false` if shadow mode only logs it.
     pub decides: bool,
     request: RegistryRequest,
+    /// The write that depends on the answer.
+    write: RegistryRequest,
     upstream_token: Option<UpstreamToken>,
 }
 
@@ -110,7 +112,8 @@ impl Decision {
             let request =
                 RegistryRequest::ManifestGet { name: name.clone(), reference, head: true };
             let decides = *by != ImmutableBy::ShadowRule;
-            TagLookUp { decides, request, upstream_token: self.upstream_token.clone() }
+            let upstream_token = self.upstream_token.clone();
+            TagLookUp { decides, request, write: self.request.clone(), upstream_token }
         };
         self.must_not_exist.iter().map(look_up).collect()
     }
@@ -176,6 +179,11 @@ impl Permit {
 }
 
 impl TagLookUp {
+    /// Returns the write that depends on the answer.
+    pub fn write(&self) -> &RegistryRequest {
+        &self.write
+    }
+
     /// Returns the HEAD request for the tag's manifest.
     pub fn request(&self) -> &RegistryRequest {
         &self.request

@@ -80,7 +80,7 @@ impl Rule {
         match target {
             Target::Tag(tag) => {
                 !is_signature(tag.as_str())
-                    && self.tags.as_ref().is_none_or(|choice| choice.includes(tag))
+                    && self.tags.as_ref().is_none_or(|choice| choice.restricts(tag))
             }
             Target::Digest => true,
             Target::Untagged => false,

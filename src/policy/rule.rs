@@ -113,10 +113,17 @@ impl Rule {
 }
 
 impl TagChoice {
-    /// Returns whether a tag is one of the choice.
+    /// Returns whether a tag is one of the choice, for a rule that allows it. The exceptions hold in
+    /// any case of letters, because some registries take two such tags for one.
     pub(super) fn includes(&self, tag: &Tag) -> bool {
-        let one_of = |patterns: &[TagPattern]| patterns.iter().any(|pattern| pattern.matches(tag));
-        one_of(&self.tags) && !one_of(&self.except)
+        self.tags.iter().any(|pattern| pattern.matches(tag))
+            && !self.except.iter().any(|pattern| pattern.matches_in_any_case(tag))
+    }
+
+    /// Returns whether a tag is one of the choice, for a rule that restricts it.
+    pub(super) fn restricts(&self, tag: &Tag) -> bool {
+        self.tags.iter().any(|pattern| pattern.matches_in_any_case(tag))
+            && !self.except.iter().any(|pattern| pattern.matches(tag))
     }
 }
 

@@ -78,6 +78,16 @@ impl TagPattern {
         }
     }
 
+    /// Returns whether a tag matches, also in other letters: some registries (Gitea) take tags that
+    /// differ only in case for one.
+    pub fn matches_in_any_case(&self, tag: &Tag) -> bool {
+        let tag = tag.as_str().to_ascii_lowercase();
+        match &self.0 {
+            Kind::Text(text) => segment_matches(&text.to_ascii_lowercase(), &tag),
+            Kind::Signatures => is_signature(&tag),
+        }
+    }
+
     /// Returns whether a tag matches.
     pub fn matches(&self, tag: &Tag) -> bool {
         match &self.0 {
@@ -114,6 +124,17 @@ mod tests {
     /// Returns `sha256-`, this digit 64 times, and this text.
     fn signature(digit: &str, kind: &str) -> String {
         format!("sha256-{}{kind}", digit.repeat(64))
+    }
+
+    #[test]
+    fn a_tag_in_other_letters_matches_only_where_case_is_ignored() {
+        let pattern = read("v*-RC");
+        for (text, exact, any) in
+            [("v1-RC", true, true), ("V1-rc", false, true), ("w1-rc", false, false)]
+        {
+            let tag = tag(text);
+            assert_eq!((pattern.matches(&tag), pattern.matches_in_any_case(&tag)), (exact, any));
+        }
     }
 
     #[test]

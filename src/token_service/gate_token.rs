@@ -2,7 +2,8 @@
 //! for.
 //!
 //! Only the gate opens a gate token: it is [sealed](crate::sealing). The gate believes nothing in
-//! it that the provider does not still confirm about the credential. Replicas therefore share only
+//! it that the provider does not still confirm about the credential, except that the signature of a
+//! workload token with a session was checked. Replicas therefore share only
 //! a file of keys. The registry that the token is for is authenticated with it: a token of one
 //! registry is not valid at another registry that shares the key.
 

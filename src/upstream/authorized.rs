@@ -190,7 +190,7 @@ impl Upstream {
     }
 
     /// Asks the registry for its challenge with `GET /v2/`.
-    async fn learn_challenge(
+    pub(super) async fn learn_challenge(
         &self,
         tokens: &RegistryTokens,
         client: &ClientInfo<'_>,
@@ -221,7 +221,7 @@ impl Upstream {
 }
 
 /// Returns the request with this credential.
-fn with<'a>(
+pub(super) fn with<'a>(
     outbound: &OutboundRequest<'a>,
     presented: Option<&RegistryCredential>,
 ) -> OutboundRequest<'a> {

@@ -3,6 +3,7 @@
 //! its ledger must stay empty.
 
 mod identity;
+mod look_ups;
 mod proxy;
 mod realms;
 mod redirects;

@@ -46,6 +46,17 @@ async fn send(
     (reply, forwarded.collect())
 }
 
+/// Some registries take tags that differ only in case for one.
+#[tokio::test]
+async fn an_immutable_tag_is_so_in_any_case_of_letters() {
+    let gate = TestGate::start(setup(&[])).await;
+    let target = "/v2/releases/a/manifests/V1";
+    assert_eq!(send(&gate, BOB, "DELETE", target).await.0.status, 403);
+    let (reply, forwarded) = send(&gate, BOB, "PUT", target).await;
+    assert_eq!((reply.status, &*forwarded[0]), (201, "HEAD /v2/releases/a/manifests/V1"));
+    assert_eq!(send(&gate, BOB, "PUT", target).await.0.status, 403);
+}
+
 #[tokio::test]
 async fn an_immutable_tag_is_made_once_and_neither_moved_nor_deleted() {
     let gate = TestGate::start(setup(&[])).await;
