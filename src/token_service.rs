@@ -323,8 +323,8 @@ mod tests {
 
     use super::*;
 
-    /// A revocation that ends a refresh token also ends what was made from it, even if the gate heard
-    /// of it later.
+    /// A revocation that ends a refresh token also ends what was made from it, even if the gate
+    /// heard of it later.
     #[test]
     fn a_token_for_a_refresh_token_is_as_old_as_that_and_does_not_outlive_it() {
         let keys = Arc::new(TokenKeys::random().unwrap());

@@ -113,8 +113,8 @@ impl Rule {
 }
 
 impl TagChoice {
-    /// Returns whether a tag is one of the choice, for a rule that allows it. The exceptions hold in
-    /// any case of letters, because some registries take two such tags for one.
+    /// Returns whether a tag is one of the choice, for a rule that allows it. The exceptions hold
+    /// in any case of letters, because some registries take two such tags for one.
     pub(super) fn includes(&self, tag: &Tag) -> bool {
         self.tags.iter().any(|pattern| pattern.matches(tag))
             && !self.except.iter().any(|pattern| pattern.matches_in_any_case(tag))
