@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use super::challenge::RegistryChallenge;
 use super::exchange::Exchange;
-use super::registry_tokens::{Asker, RegistryCredential, RegistryTokens};
+use super::registry_tokens::{Asker, RegistryCredential, RegistryTokens, RequestScopes};
 use super::send::OutboundRequest;
 use super::{ClientInfo, RegistryAuthorization, Upstream};
 use crate::body::RequestBody;
@@ -64,14 +64,7 @@ impl Upstream {
         }
         let asker = Asker { principal: outbound.caller, address: client.address };
         let credential = async |wanted, scope: &_| {
-            let origins = &self.settings.origins;
-            let credential = tokens.credential(wanted, scope, origins, asker, request_id).await;
-            credential.map_err(|fault| {
-                if let Some(why) = tokens.last_error() {
-                    self.settings.health.because(fault, why);
-                }
-                Denial::Upstream(fault)
-            })
+            self.registry_credential(tokens, wanted, scope, asker, request_id).await
         };
         let presented = match credential(wanted, &scope).await {
             // The token server may not know this action: the registry tells which one it wants.
@@ -156,6 +149,25 @@ impl Upstream {
             (StatusCode::UNAUTHORIZED, _) => Err(Denial::Upstream(UpstreamFault::RefusedTheGate)),
             _ => Ok((response, exchange)),
         }
+    }
+
+    /// Returns the credential for a request, and notes the error behind a fault for the status.
+    pub(super) async fn registry_credential(
+        &self,
+        tokens: &RegistryTokens,
+        wanted: &RegistryRequest,
+        scope: &RequestScopes,
+        asker: Asker<'_>,
+        request_id: &str,
+    ) -> Result<Option<RegistryCredential>, Denial> {
+        let origins = &self.settings.origins;
+        let credential = tokens.credential(wanted, scope, origins, asker, request_id).await;
+        credential.map_err(|fault| {
+            if let Some(why) = tokens.last_error() {
+                self.settings.health.because(fault, why);
+            }
+            Denial::Upstream(fault)
+        })
     }
 
     /// Sends the request for a mount as that for a plain upload, which every client then begins.

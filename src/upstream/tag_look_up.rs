@@ -132,9 +132,8 @@ impl Upstream {
         // An older token may be refused for its age alone.
         for _ in 0..2 {
             let (begun, scope) = (Instant::now(), tokens.scope(write));
-            let origins = &self.settings.origins;
-            let credential = tokens.credential(write, &scope, origins, asker, request_id).await;
-            let presented = credential.map_err(Denial::Upstream)?;
+            let presented =
+                self.registry_credential(tokens, write, &scope, asker, request_id).await?;
             let body = RequestBody::empty(progress.clone());
             let as_writer = with(outbound, presented.as_ref());
             let (response, exchange) = self.exchange(&as_writer, body, &client, begun).await?;

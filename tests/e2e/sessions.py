@@ -50,15 +50,20 @@ def docker_stores_no_password(run, gate):
         docker.login(PERSONAL)
         stored_token(docker, PERSONAL)
     with run.report.cell("sessions", "docker", "push and pull with the refresh token"):
-        image, mark = docker.image(REPOSITORY), gate.mark()
-        docker.make(image)
-        pushed = docker.push(image)
-        docker.forget(image)
-        check(docker.pull(image) == pushed, "the pulled image is another one")
-        docker.forget(image)
+        mark = gate.mark()
+        push_and_pull(docker, REPOSITORY)
         kinds = {line["credential_kind"] for line in gate.logged_since(mark)}
         check(kinds == {"anonymous", "refresh_token", "gate_token"}, f"the kinds of credentials are {kinds}")
         return docker
+
+
+def push_and_pull(session, repository):
+    image = session.image(repository)
+    session.make(image)
+    pushed = session.push(image)
+    session.forget(image)
+    check(session.pull(image) == pushed, "the pulled image is another one")
+    session.forget(image)
 
 
 def stored_token(session, credential):
@@ -81,12 +86,7 @@ def every_kind_of_credential(run, gate):
             docker.require()
             docker.login(credential)
             stored_token(docker, credential)
-            image = docker.image(f"{REPOSITORY}-{credential.word}")
-            docker.make(image)
-            pushed = docker.push(image)
-            docker.forget(image)
-            check(docker.pull(image) == pushed, "the pulled image is another one")
-            docker.forget(image)
+            push_and_pull(docker, f"{REPOSITORY}-{credential.word}")
 
 
 def a_client_with_dockers_file(run, gate, docker, client):
@@ -94,12 +94,8 @@ def a_client_with_dockers_file(run, gate, docker, client):
         session = client(run.machine, gate, "sessions")
         session.require()
         shutil.copy(docker.credentials, session.credentials)
-        image, mark = session.image(f"{REPOSITORY}-{client.name}"), gate.mark()
-        session.make(image)
-        pushed = session.push(image)
-        session.forget(image)
-        check(session.pull(image) == pushed, "the pulled image is another one")
-        session.forget(image)
+        mark = gate.mark()
+        push_and_pull(session, f"{REPOSITORY}-{client.name}")
         check_only_refreshes(gate, mark)
 
 
@@ -115,12 +111,8 @@ def containerd_refreshes(run, gate, docker):
         ctr = Ctr(run.machine, gate, "sessions")
         ctr.require()
         ctr.remote = [*ctr.remote, "--refresh", stored_token(docker, PERSONAL)]
-        image, mark = ctr.image(f"{REPOSITORY}-ctr"), gate.mark()
-        ctr.make(image)
-        pushed = ctr.push(image)
-        ctr.forget(image)
-        check(ctr.pull(image) == pushed, "the pulled image is another one")
-        ctr.forget(image)
+        mark = gate.mark()
+        push_and_pull(ctr, f"{REPOSITORY}-ctr")
         check_only_refreshes(gate, mark)
 
 

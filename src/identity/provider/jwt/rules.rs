@@ -145,9 +145,7 @@ impl TokenRules {
             odd,
         })
     }
-}
 
-impl TokenRules {
     /// Returns the end of the session of a token. A token that does not say when it was issued, or
     /// says a time to come, has none.
     fn session_ends(&self, issued: Option<u64>, expires: u64, now: u64) -> Option<u64> {
