@@ -156,15 +156,10 @@ impl Reloader {
         if reopen_logs {
             self.live.reopen_logs();
         }
-        match &applied {
-            Ok(change) => self.live.reloaded(change),
-            Err(errors) => {
-                self.live.refused(errors.iter().map(|refusal| refusal.shown.clone()).collect());
-            }
-        }
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &applied {
             Ok(change) => {
+                self.live.reloaded(change);
                 if !change.need_restart.is_empty() {
                     tracing::warn!(
                         "these keys take effect only with a restart: {}",
@@ -179,6 +174,7 @@ impl Reloader {
                 tracing::info!(took_ms, "reloaded; changed: {changed}");
             }
             Err(problems) => {
+                self.live.refused(problems.iter().map(|problem| problem.shown.clone()).collect());
                 for ReloadError { logged, .. } in problems {
                     tracing::error!("not reloaded: {logged}");
                 }
